@@ -1,0 +1,47 @@
+#include "comm/environment.hpp"
+
+#include "tuner/error.hpp"
+
+#include <charconv>
+#include <unistd.h>
+
+namespace crossover {
+
+Environment read_environment() {
+    Environment environment;
+    for (char** entry = environ; entry && *entry; ++entry) {
+        const std::string_view text = *entry;
+        const std::size_t equals = text.find('=');
+        if (equals != std::string_view::npos) environment.emplace(text.substr(0, equals), text.substr(equals + 1));
+    }
+    return environment;
+}
+
+std::optional<std::string> variable(const Environment& environment, std::string_view name) {
+    const auto found = environment.find(name);
+    if (found == environment.end() || found->second.empty()) return std::nullopt;
+    return found->second;
+}
+
+std::optional<int> integer_variable(const Environment& environment, std::string_view name, int least, int most) {
+    const std::optional<std::string> text = variable(environment, name);
+    if (!text) return std::nullopt;
+    int value = 0;
+    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+    if (error != std::errc() || end != text->data() + text->size() || value < least || value > most)
+        throw InputError("environment",
+                         std::string(name) + "=" + *text + " is not a whole number in " + std::to_string(least) + "…" +
+                             std::to_string(most),
+                         "unset it, or start Crossover by torchrun, mpirun or srun, which set it");
+    return value;
+}
+
+Environment relevant_variables(const Environment& environment) {
+    Environment relevant;
+    for (const auto& [name, value] : environment)
+        if ((name.starts_with("NCCL_") && name != "NCCL_COMM_ID") || name.starts_with("CUDA_"))
+            relevant.emplace(name, value);
+    return relevant;
+}
+
+} // namespace crossover

@@ -1,0 +1,28 @@
+#pragma once
+/// The process environment, read once at start and passed on as a value: nothing else in Crossover calls getenv.
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace crossover {
+
+using Environment = std::map<std::string, std::string, std::less<>>;
+
+/// A copy of this process's environment variables.
+Environment read_environment();
+
+/// The variable's value, or nothing if it is unset or empty.
+std::optional<std::string> variable(const Environment& environment, std::string_view name);
+
+/// The variable as an integer, or nothing if it is unset or empty. @throws InputError("environment", …) if it is not a
+/// whole number in [least, most].
+std::optional<int> integer_variable(const Environment& environment, std::string_view name, int least, int most);
+
+/// The variables that change what is measured (NCCL_*, CUDA_*), for provenance. NCCL_COMM_ID is left out:
+/// it differs in every session and changes nothing.
+Environment relevant_variables(const Environment& environment);
+
+} // namespace crossover
