@@ -1,0 +1,102 @@
+#pragma once
+/// The state a workspace keeps between launches, and waits that end.
+///
+/// A workspace is a control block, then two generations of slots. Launch k uses generation k mod 2 and finds every slot
+/// of it empty, on every rank: a rank touches slots only after its previous launch has ended (the PDL wait), and cannot
+/// end launch k−1 before every rank has begun it, that is, has ended launch k−2 and with it the resets of that
+/// generation. So launches of different algorithms, shapes and configurations may follow each other in any order.
+
+#include "comm/peers.hpp"
+#include "kernels/device/vector.cuh"
+
+#include <cstddef>
+
+namespace crossover::device {
+
+struct Control {
+    /// Launches so far × kLaunch, plus arrivals of the launch in flight. Each CTA adds its arrival after it has read
+    /// the count, and a launch's arrivals add up to kLaunch: so every CTA of a launch reads the same count / kLaunch,
+    /// whatever the grid, and nobody waits for anybody.
+    unsigned arrivals;
+    unsigned timed_out; // set once, by the first thread that gave up
+    int rank, peer, cta, iteration;
+};
+inline constexpr unsigned kLaunch = 1u << 16;
+inline constexpr std::size_t kControlBytes = 1024;
+static_assert(sizeof(Control) <= kControlBytes);
+
+/// Counts this CTA in and gives this launch's generation, 0 or 1. By one thread of each CTA, once: all the reads and
+/// adds of a launch meet at one address, and a thousand warps doing so were seen to cost a microsecond.
+__device__ __forceinline__ unsigned enter_launch(Control* control) {
+    unsigned arrivals;
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(arrivals) : "l"(&control->arrivals) : "memory");
+    const unsigned share = blockIdx.x == 0 ? kLaunch - (gridDim.x - 1) : 1;
+    asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(&control->arrivals), "r"(share) : "memory");
+    return arrivals / kLaunch % 2;
+}
+
+/// Bounds every wait of one thread. After the first time-out (its own, or one that another thread recorded) the thread
+/// waits for nothing any more: the launch ends with meaningless output, and the record says why.
+class Patience {
+  public:
+    __device__ Patience(Control* control, int rank, std::uint64_t timeout_ns)
+        : control_(control), timeout_ns_(timeout_ns), rank_(rank) {}
+
+    /// To be called after the `looks`-th failed look (from 1) of one wait. False: give up.
+    __device__ __forceinline__ bool allows(unsigned looks, int peer, int iteration) {
+        // 64 looks are some 40 µs: waits of normal length never read the clock.
+        if (looks % 64 == 0 && !gave_up_) {
+            if (looks == 64) since_ = now();
+            gave_up_ = timed_out(control_, rank_, since_ + timeout_ns_, peer, iteration);
+        }
+        return !gave_up_;
+    }
+
+  private:
+    __device__ static std::uint64_t now() {
+        std::uint64_t time;
+        asm volatile("mov.u64 %0, %globaltimer;" : "=l"(time));
+        return time;
+    }
+
+    __device__ __noinline__ static bool timed_out(Control* control, int rank, std::uint64_t deadline, int peer,
+                                                  int iteration) {
+        const bool others_gave_up = *static_cast<volatile unsigned*>(&control->timed_out) != 0;
+        if (!others_gave_up && now() < deadline) return false;
+        if (atomicCAS(&control->timed_out, 0u, 1u) == 0) {
+            control->rank = rank;
+            control->peer = peer;
+            control->cta = static_cast<int>(blockIdx.x);
+            control->iteration = iteration;
+        }
+        return true;
+    }
+
+    Control* control_;
+    std::uint64_t timeout_ns_;
+    std::uint64_t since_ = 0;
+    int rank_;
+    bool gave_up_ = false;
+};
+
+/// Waits until slot(i) holds data for i < Count, reads it into v[i] and empties the slot. All loads of a look are in
+/// flight together and none is conditional: branches around them cost more than loads that are not needed.
+/// A thread that has no i-th vector says so by wanted(i). `peer(i)` names whom slot i waits for.
+template <int Count, class Slot, class Wanted, class Peer>
+__device__ __forceinline__ void receive(Vector* v, Slot slot, Wanted wanted, Peer peer, int iteration,
+                                        Patience& patience) {
+    for (unsigned looks = 1;; ++looks) {
+#pragma unroll
+        for (int i = 0; i < Count; ++i) v[i] = load_slot(slot(i));
+        int missing = -1;
+#pragma unroll
+        for (int i = 0; i < Count; ++i)
+            if (!arrived(v[i]) && wanted(i)) missing = i;
+        if (missing < 0 || !patience.allows(looks, peer(missing), iteration)) break;
+    }
+#pragma unroll
+    for (int i = 0; i < Count; ++i)
+        if (wanted(i)) store_slot(slot(i), empty_vector());
+}
+
+} // namespace crossover::device

@@ -1,0 +1,101 @@
+#pragma once
+/// The sum of squares of a row, with the same bits whatever the launch: each unit of 32 vectors is added up by one
+/// warp's butterfly, then the units' sums are added in one fixed order. The units' sums of a row that is shared by a
+/// cluster reach every CTA of it through distributed shared memory, counted by an mbarrier, so that no barrier of the
+/// whole cluster is needed.
+
+#include "kernels/device/arguments.cuh"
+
+namespace crossover::device {
+
+/// Adds over the warp; every lane gets the same bits, since a + b = b + a at each exchange.
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+    for (int offset = kWarp / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(~0u, x, offset);
+    return x;
+}
+
+class RowSum {
+  public:
+    struct Shared {
+        float partial[2][kMaxUnitsPerRow]; // even and odd rows: a row is read while the next is written
+        alignas(8) std::uint64_t complete[2];
+    };
+
+    /// By all threads of the block, before the first row. Ends with a barrier of the cluster.
+    __device__ RowSum(Shared& shared, int units_per_row, int cluster_size)
+        : shared_(shared), units_per_row_(units_per_row), cluster_size_(cluster_size) {
+#if __CUDA_ARCH__ >= 900
+        if (cluster_size_ == 1) return;
+        if (threadIdx.x == 0) {
+            for (auto& barrier : shared_.complete)
+                asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(address(&barrier)));
+            asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+        }
+        asm volatile("barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+    }
+
+    /// Gives the sum of unit `unit` of row `row`; by all lanes of one warp, with the same value.
+    __device__ __forceinline__ void give(int row, int unit, float sum) {
+        float* const slot = &shared_.partial[row % 2][unit];
+        const int lane = static_cast<int>(threadIdx.x) % kWarp;
+        if (cluster_size_ == 1) {
+            if (lane == 0) *slot = sum;
+            return;
+        }
+#if __CUDA_ARCH__ >= 900
+        if (lane < cluster_size_) {
+            unsigned remote_slot, remote_barrier;
+            asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote_slot) : "r"(address(slot)), "r"(lane));
+            asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
+                         : "=r"(remote_barrier)
+                         : "r"(address(&shared_.complete[row % 2])), "r"(lane));
+            asm volatile(
+                "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(remote_slot),
+                "r"(__float_as_uint(sum)), "r"(remote_barrier)
+                : "memory");
+        }
+#endif
+    }
+
+    /// The row's sum, the same bits in every thread of every CTA that shares it. By all threads, rows in order, after
+    /// all of the warp's give().
+    __device__ __forceinline__ float total(int row) {
+        if (cluster_size_ == 1) {
+            __syncthreads();
+        } else {
+#if __CUDA_ARCH__ >= 900
+            // This block expects 4 bytes from each unit. Others' may have come before: the count may run below zero.
+            if (threadIdx.x == 0)
+                asm volatile(
+                    "mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(address(&shared_.complete[row % 2])),
+                    "r"(units_per_row_ * 4)
+                    : "memory");
+            unsigned done = 0;
+            while (!done)
+                asm volatile("{ .reg .pred p;"
+                             "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;"
+                             "selp.u32 %0, 1, 0, p; }"
+                             : "=r"(done)
+                             : "r"(address(&shared_.complete[row % 2])), "r"(row / 2 % 2)
+                             : "memory");
+#endif
+        }
+        const int lane = static_cast<int>(threadIdx.x) % kWarp;
+        float sum = 0;
+        for (int unit = lane; unit < units_per_row_; unit += kWarp) sum += shared_.partial[row % 2][unit];
+        return warp_sum(sum);
+    }
+
+  private:
+    __device__ static unsigned address(const void* shared) {
+        return static_cast<unsigned>(__cvta_generic_to_shared(shared));
+    }
+
+    Shared& shared_;
+    int units_per_row_;
+    int cluster_size_;
+};
+
+} // namespace crossover::device

@@ -1,0 +1,110 @@
+#pragma once
+/// The fused kernels: all-reduce (+ residual + RMSNorm (+ fp8 or fp4 quantization)) in one launch, in two algorithms.
+///
+/// Contract: `oneshot` and `twoshot` give bit-identical output and residual on every rank, for every launch
+/// configuration. Contributions are added in rank order in fp32; r = round(sum + residual) is rounded once; the norm
+/// reads the rounded r, its sum of squares is added in one fixed order (device/row_sum.cuh); output is rounded once.
+/// Every wait is bounded. Launches may be captured in CUDA graphs and chained with programmatic dependent launch.
+///
+/// All ranks of a world issue the same sequence of calls on their workspace, in one stream each.
+
+#include "comm/peers.hpp"
+#include "kernels/types.hpp"
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace crossover {
+
+/// One call. Pointers are device memory of this rank, 16-byte aligned, rows contiguous.
+struct FusedAllReduce {
+    Pattern pattern = Pattern::allreduce_residual_rmsnorm;
+    DType dtype = DType::bfloat16;
+    Quant quant = Quant::none;
+    ScaleLayout scale_layout = ScaleLayout::swizzled;
+    std::int64_t num_tokens = 0;
+    std::int64_t hidden_dim = 0;
+    const void* input = nullptr;       // [num_tokens, hidden_dim], this rank's contribution
+    const void* residual_in = nullptr; // [num_tokens, hidden_dim], the same on every rank; only with a residual
+    void* residual_out = nullptr;      // [num_tokens, hidden_dim], may be residual_in; only with a residual
+    const void* gamma = nullptr;       // [hidden_dim]; only with a norm
+    void* output = nullptr; // none: [num_tokens, hidden_dim] of dtype; fp8: bytes; fp4: half that, low nibble first
+    void* output_scales = nullptr; // fp4: e4m3 bytes, num_tokens × hidden_dim/16, padded to 128×4 tiles if swizzled
+    const float* quant_scale = nullptr; // device scalar. fp8: value = code × scale. fp4: global scale, see quantize.cuh
+    float eps = 1e-6f;
+};
+
+/// How a launch is cut up. Derived from shape and world size only (or from a table that all ranks share), because
+/// ranks that launch differently wait for each other until the time-out.
+struct LaunchParameters {
+    int cluster_size = 1;   // CTAs that share one token's row (1…16; 1 below compute capability 9.0)
+    int clusters = 132;     // tokens in flight; cluster c takes tokens c, c + clusters, …
+    int threads = 512;      // per CTA, a multiple of 32, at most 512
+    int push_ahead = 1;     // a row is sent this many iterations before it is summed
+    int consume_behind = 1; // twoshot: a row is normed this many iterations after it is summed
+    bool pdl = true;        // programmatic dependent launch: the next launch may begin its prologue early
+
+    bool operator==(const LaunchParameters&) const = default;
+};
+
+/// A rank's end of the receive buffers: symmetric memory, `bytes` on each rank, zeroed state at its start.
+struct Workspace {
+    Peers peers;
+    std::size_t bytes = 0;
+    std::uint64_t timeout_ns = 2'000'000'000; // of one wait on the device
+
+    bool operator==(const Workspace&) const = delete;
+};
+
+/// Who waited for whom when a wait timed out; `peer` did not arrive at `rank`.
+struct WaitTimeout {
+    int rank = 0;
+    int peer = 0;
+    int cta = 0;
+    int iteration = 0;
+};
+
+enum class Fused : std::uint8_t { oneshot, twoshot };
+
+/// Bytes of workspace with which both algorithms serve messages up to `max_message_bytes` (and beyond, with fewer CTAs
+/// at a time). At most 64 MiB on up to 8 ranks.
+std::size_t workspace_bytes(int world_size, std::uint64_t max_message_bytes);
+
+/// Puts a workspace into its start state: asynchronous on `stream`. All ranks must have finished it (a barrier between
+/// them) before any of them launches. Also needed after a time-out.
+void reset_workspace(const Workspace& workspace, cudaStream_t stream);
+
+/// The first time-out since the last reset, if any. Synchronizes `stream`.
+std::optional<WaitTimeout> read_timeout(const Workspace& workspace, cudaStream_t stream);
+
+/// Why this call cannot be run with this workspace and launch (one line), or nothing. Checked before any launch.
+std::optional<std::string> unsupported(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
+                                       const LaunchParameters& launch);
+
+/// A launch that is good on H200 for this shape and fits the workspace.
+LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
+                                int multiprocessors, int compute_capability_major);
+
+/// Enqueue one call. @throws std::invalid_argument with unsupported()'s reason, CudaError when the launch fails.
+void oneshot(const FusedAllReduce& call, const Workspace& workspace, const LaunchParameters& launch,
+             cudaStream_t stream);
+void twoshot(const FusedAllReduce& call, const Workspace& workspace, const LaunchParameters& launch,
+             cudaStream_t stream);
+
+/// The unfused kernels. All are memory-bound, take the same struct, and read `call.input` as the reduced tensor.
+namespace unfused {
+/// residual add, RMSNorm and quantization in one kernel: what a graph compiler makes after an all-reduce.
+void fused_norm(const FusedAllReduce& call, bool pdl, cudaStream_t stream);
+/// residual_out = round(input + residual_in)
+void add_residual(const FusedAllReduce& call, bool pdl, cudaStream_t stream);
+/// normed = round(RMSNorm(source) · gamma); [num_tokens, hidden_dim] of dtype
+void rmsnorm(const FusedAllReduce& call, const void* source, void* normed, bool pdl, cudaStream_t stream);
+/// output = quantize(normed)
+void quantize(const FusedAllReduce& call, const void* normed, bool pdl, cudaStream_t stream);
+} // namespace unfused
+
+} // namespace crossover

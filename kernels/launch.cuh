@@ -1,0 +1,60 @@
+#pragma once
+/// From a call to a kernel launch: checks, arguments, and the choice of the template instance.
+
+#include "kernels/device/arguments.cuh"
+
+#include <type_traits>
+
+namespace crossover {
+
+/// How a launch uses the workspace; generation_bytes depends on the workspace alone.
+device::SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
+                               const LaunchParameters& launch);
+
+/// The kernel's arguments. @throws std::invalid_argument with unsupported()'s reason.
+device::Arguments fused_arguments(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
+                                  const LaunchParameters& launch);
+
+/// Arguments of a kernel without communication: one CTA (or more) per token.
+device::Arguments local_arguments(const FusedAllReduce& call, const LaunchParameters& launch);
+
+using Kernel = void (*)(device::Arguments);
+
+/// Launches with cluster and PDL attributes. @throws CudaError
+void launch_kernel(Kernel kernel, const device::Arguments& arguments, const LaunchParameters& launch,
+                   cudaStream_t stream);
+
+template <auto Value>
+using Constant = std::integral_constant<decltype(Value), Value>;
+
+/// visit(value) with the one of `Values` that equals `value`, as a compile-time constant.
+template <auto... Values, class T, class Visit>
+Kernel with_constant(T value, Visit visit) {
+    Kernel kernel = nullptr;
+    ((value == Values ? (kernel = visit(Constant<Values>{}), true) : false) || ...);
+    return kernel;
+}
+
+/// The instance for this dtype, quant mode and units per warp; `instance` maps the constants to a kernel.
+template <class Instance>
+Kernel choose_kernel(const FusedAllReduce& call, int units_per_warp, Instance instance) {
+    const int units = units_per_warp <= 1 ? 1 : units_per_warp <= 2 ? 2 : 4;
+    return with_constant<DType::bfloat16, DType::float16, DType::float32>(call.dtype, [&](auto dtype) {
+        return with_constant<Quant::none, Quant::fp8, Quant::fp4>(call.quant, [&](auto quant) {
+            return with_constant<1, 2, 4>(units, [&](auto k) { return instance(dtype, quant, k); });
+        });
+    });
+}
+
+template <class Instance>
+void launch_fused(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
+                  const LaunchParameters& launch, cudaStream_t stream, Instance instance) {
+    const device::Arguments arguments = fused_arguments(algorithm, call, workspace, launch);
+    const Kernel kernel = choose_kernel(call, arguments.units_per_warp, [&](auto dtype, auto quant, auto units) {
+        return with_constant<2, 4, 8>(arguments.peers.world_size,
+                                      [&](auto world) -> Kernel { return instance(dtype, world, quant, units); });
+    });
+    launch_kernel(kernel, arguments, launch, stream);
+}
+
+} // namespace crossover

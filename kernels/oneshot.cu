@@ -1,0 +1,100 @@
+/// Oneshot: every rank sends its whole input to every other rank and finishes every token itself. One hop.
+///
+/// A row is pushed `push_ahead` iterations before it is summed. Slots are a ring of 2·push_ahead + 3 rows per CTA: when
+/// a thread sends row i it has summed row i − ahead − 1, so its peers had pushed that, so they had emptied row i −
+/// 2·ahead − 2 — and one more row of distance lets that emptying be performed before anything lands there.
+
+#include "kernels/device/epilogue.cuh"
+#include "kernels/launch.cuh"
+
+namespace crossover {
+namespace device {
+
+template <DType D, int N, Quant Q, int K>
+__global__ void __launch_bounds__(kMaxThreads) oneshot_kernel(const __grid_constant__ Arguments a) {
+    __shared__ RowSum::Shared shared;
+    __shared__ unsigned generation;
+    const Place place(a);
+    const int rank = a.peers.rank;
+    Epilogue<D, Q, K> epilogue(a, place);
+    RowSum row_sum(shared, a.units_per_row, a.cluster_size);
+    std::byte* const local = a.peers.base[rank];
+    Control* const control = reinterpret_cast<Control*>(local);
+    Patience patience(control, rank, a.timeout_ns);
+    RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), consumed = pushed;
+
+    pdl_wait();
+    pdl_trigger();
+    Vector x[K]; // of the row to be pushed next
+    const auto load = [&](int iteration) {
+#pragma unroll
+        for (int k = 0; k < K; ++k)
+            if (place.has(a, k)) x[k] = load_tensor(a.input, place.vector(a, place.token(a, iteration), k));
+    };
+    if (threadIdx.x == 0) generation = enter_launch(control);
+    load(0);
+    __syncthreads();
+
+    // This thread's slots: offset from a rank's base, without stage and sender.
+    const std::size_t slots = kControlBytes + generation * a.slots.generation_bytes + blockIdx.x * a.slots.cta_bytes +
+                              place.local_unit * kUnitBytes + place.lane * kVectorBytes;
+    std::byte* destination[N - 1]; // every rank begins with another one
+#pragma unroll
+    for (int hop = 1; hop < N; ++hop) {
+        const int peer = (rank + hop) % N;
+        destination[hop - 1] = a.peers.base[peer] + slots + without(peer, rank) * a.slots.push_sender_bytes;
+    }
+
+    const auto push = [&] {
+#pragma unroll
+        for (int k = 0; k < K; ++k) {
+            if (!place.has(a, k)) continue;
+            const Vector v = sendable(x[k], Element<D>::nan_word);
+#pragma unroll
+            for (int hop = 0; hop < N - 1; ++hop) store_slot(destination[hop] + pushed.offset() + k * kUnitBytes, v);
+        }
+        pushed.advance();
+    };
+
+    const auto consume = [&](int iteration) {
+        const std::int64_t token = place.token(a, iteration);
+        std::byte* const stage = local + slots + consumed.offset();
+        Vector own[K], residual[K], r[K];
+#pragma unroll
+        for (int k = 0; k < K; ++k) {
+            r[k] = Vector{};
+            if (!place.has(a, k)) continue;
+            own[k] = load_tensor(a.input, place.vector(a, token, k));
+            if (a.has_residual) residual[k] = load_tensor(a.residual_in, place.vector(a, token, k));
+        }
+#pragma unroll
+        for (int k = 0; k < K; ++k) {
+            if (!place.has(a, k)) continue;
+            Vector others[N];
+            receive<N - 1>(
+                others, [&](int other) { return stage + other * a.slots.push_sender_bytes + k * kUnitBytes; },
+                [](int) { return true; }, [&](int other) { return other + (other >= rank); }, iteration, patience);
+            r[k] = reduced<D>(others, rank, own[k], a, residual[k]);
+        }
+        consumed.advance();
+        epilogue.finish(r, token, iteration, row_sum);
+    };
+
+    for (int step = -a.push_ahead; step < place.iterations; ++step) {
+        const int next = step + a.push_ahead;
+        if (next < place.iterations) push();
+        if (next + 1 < place.iterations) load(next + 1);
+        if (step >= 0) consume(step);
+    }
+}
+
+} // namespace device
+
+void oneshot(const FusedAllReduce& call, const Workspace& workspace, const LaunchParameters& launch,
+             cudaStream_t stream) {
+    launch_fused(Fused::oneshot, call, workspace, launch, stream, [](auto dtype, auto world, auto quant, auto units) {
+        return &device::oneshot_kernel<dtype.value, world.value, quant.value, units.value>;
+    });
+}
+
+} // namespace crossover

@@ -1,0 +1,122 @@
+/// Twoshot: every unit (512 bytes) of a row has an owner, which sums it and sends the sum to every rank; each rank then
+/// norms the gathered row. Two hops, 2·(n−1)/n of the message on the link, and every rank has the same work at any
+/// number of tokens.
+///
+/// A row passes three stages, push_ahead and consume_behind iterations apart: push (send others' units to their
+/// owners), serve (sum the units owned here, send them to all), consume (norm). Every wait is for something strictly
+/// earlier in (iteration; push < serve < consume), so no order of events can lock up. The owner of a unit is the same
+/// for all tokens of a cluster, so a slot has one sending and one receiving thread for the whole launch. Rings: a
+/// thread that sends row i has consumed row c = i − ahead − 1 − behind, so everybody had pushed row c, so had served
+/// row c − ahead − 1 and consumed row c − ahead − 1 − behind: 2·ahead + behind + 2 pushed and ahead + behind + 1
+/// gathered rows, and one more of each so that the emptying of a slot is performed before anything lands there.
+
+#include "kernels/device/epilogue.cuh"
+#include "kernels/launch.cuh"
+
+namespace crossover {
+namespace device {
+
+template <DType D, int N, Quant Q, int K>
+__global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_constant__ Arguments a) {
+    __shared__ RowSum::Shared shared;
+    __shared__ unsigned generation;
+    const Place place(a);
+    const int rank = a.peers.rank;
+    Epilogue<D, Q, K> epilogue(a, place);
+    RowSum row_sum(shared, a.units_per_row, a.cluster_size);
+    std::byte* const local = a.peers.base[rank];
+    Control* const control = reinterpret_cast<Control*>(local);
+    Patience patience(control, rank, a.timeout_ns);
+    RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), served = pushed;
+    RingPosition gathered(a.slots.gather_stages, a.slots.gather_stage_bytes), consumed = gathered;
+    const auto owner = [&](int k) { return (place.first_unit + k + place.cluster) % N; };
+
+    pdl_wait();
+    pdl_trigger();
+    Vector x[K]; // of the row to be pushed next, where others own it
+    const auto load = [&](int iteration) {
+#pragma unroll
+        for (int k = 0; k < K; ++k)
+            if (place.has(a, k) && owner(k) != rank)
+                x[k] = load_tensor(a.input, place.vector(a, place.token(a, iteration), k));
+    };
+    if (threadIdx.x == 0) generation = enter_launch(control);
+    load(0);
+    __syncthreads();
+
+    // Offsets from a rank's base, without stage. N consecutive units have N owners: at each they share one pushed slot.
+    const std::size_t slots = kControlBytes + generation * a.slots.generation_bytes + blockIdx.x * a.slots.cta_bytes +
+                              place.lane * kVectorBytes;
+    const auto push_slot = [&](int sender, int k) {
+        return slots + sender * a.slots.push_sender_bytes + (place.local_unit + k) / N * kUnitBytes;
+    };
+    const std::size_t gather_slots = slots + a.slots.gather_offset + place.local_unit * kUnitBytes;
+    std::byte* owners_slot[K];
+#pragma unroll
+    for (int k = 0; k < K; ++k) owners_slot[k] = a.peers.base[owner(k)] + push_slot(without(owner(k), rank), k);
+    std::byte* gather_at[N]; // every rank begins with another one, and ends with itself
+#pragma unroll
+    for (int hop = 0; hop < N; ++hop) gather_at[hop] = a.peers.base[(rank + hop + 1) % N] + gather_slots;
+
+    const auto push = [&] {
+#pragma unroll
+        for (int k = 0; k < K; ++k)
+            if (place.has(a, k) && owner(k) != rank)
+                store_slot(owners_slot[k] + pushed.offset(), sendable(x[k], Element<D>::nan_word));
+        pushed.advance();
+    };
+
+    const auto serve = [&](int iteration) {
+        const std::int64_t token = place.token(a, iteration);
+#pragma unroll
+        for (int k = 0; k < K; ++k) {
+            if (!place.has(a, k) || owner(k) != rank) continue;
+            const Vector own = load_tensor(a.input, place.vector(a, token, k));
+            Vector residual{};
+            if (a.has_residual) residual = load_tensor(a.residual_in, place.vector(a, token, k));
+            Vector others[N];
+            receive<N - 1>(
+                others, [&](int other) { return local + push_slot(other, k) + served.offset(); },
+                [](int) { return true; }, [&](int other) { return other + (other >= rank); }, iteration, patience);
+            const Vector r = reduced<D>(others, rank, own, a, residual);
+#pragma unroll
+            for (int hop = 0; hop < N; ++hop) store_slot(gather_at[hop] + gathered.offset() + k * kUnitBytes, r);
+        }
+        served.advance();
+        gathered.advance();
+    };
+
+    const auto consume = [&](int iteration) {
+        Vector r[K];
+        // Slots are whole units, so a lane beyond the row's end looks at one that stays empty.
+        std::byte* const stage = local + gather_slots + consumed.offset();
+        if (place.units > 0)
+            receive<K>(
+                r, [&](int k) { return stage + min(k, place.units - 1) * kUnitBytes; },
+                [&](int k) { return place.has(a, k); }, owner, iteration, patience);
+        consumed.advance();
+#pragma unroll
+        for (int k = 0; k < K; ++k)
+            if (!place.has(a, k)) r[k] = Vector{};
+        epilogue.finish(r, place.token(a, iteration), iteration, row_sum);
+    };
+
+    for (int step = -a.push_ahead; step < place.iterations + a.consume_behind; ++step) {
+        const int next = step + a.push_ahead;
+        if (next < place.iterations) push();
+        if (next + 1 < place.iterations) load(next + 1);
+        if (step >= 0 && step < place.iterations) serve(step);
+        if (step >= a.consume_behind) consume(step - a.consume_behind);
+    }
+}
+
+} // namespace device
+
+void twoshot(const FusedAllReduce& call, const Workspace& workspace, const LaunchParameters& launch,
+             cudaStream_t stream) {
+    launch_fused(Fused::twoshot, call, workspace, launch, stream, [](auto dtype, auto world, auto quant, auto units) {
+        return &device::twoshot_kernel<dtype.value, world.value, quant.value, units.value>;
+    });
+}
+
+} // namespace crossover

@@ -1,0 +1,140 @@
+/// The unfused side: what runs after a plain all-reduce. One kernel for residual add, norm and quantization, and the
+/// same in separate kernels. All are bound by memory.
+
+#include "kernels/device/epilogue.cuh"
+#include "kernels/launch.cuh"
+
+namespace crossover {
+namespace device {
+
+/// Lets the next kernel in early only where this grid is resident at once. A fused kernel that comes in beside the last
+/// wave of a larger grid was seen to hang (5120 elements, 512 tokens, 4 ranks: its CTAs wait for each other's peers).
+__device__ __forceinline__ bool trigger_early() { return gridDim.x <= 128; }
+
+/// A token per cluster at a time; `input` is the reduced tensor.
+template <DType D, Quant Q, int K>
+__global__ void __launch_bounds__(kMaxThreads) fused_norm_kernel(const __grid_constant__ Arguments a) {
+    __shared__ RowSum::Shared shared;
+    const Place place(a);
+    Epilogue<D, Q, K> epilogue(a, place);
+    RowSum row_sum(shared, a.units_per_row, a.cluster_size);
+    pdl_wait();
+    if (trigger_early()) pdl_trigger();
+
+    Vector x[K], residual[K];
+    const auto load = [&](int iteration) {
+        const std::int64_t token = place.token(a, iteration);
+#pragma unroll
+        for (int k = 0; k < K; ++k) {
+            if (!place.has(a, k)) continue;
+            x[k] = load_tensor(a.input, place.vector(a, token, k));
+            if (a.has_residual) residual[k] = load_tensor(a.residual_in, place.vector(a, token, k));
+        }
+    };
+    load(0);
+    for (int iteration = 0; iteration < place.iterations; ++iteration) {
+        Vector r[K];
+#pragma unroll
+        for (int k = 0; k < K; ++k) r[k] = place.has(a, k) ? reduced<D, 1>({}, 0, x[k], a, residual[k]) : Vector{};
+        if (iteration + 1 < place.iterations) load(iteration + 1); // the next row is on its way during this one's norm
+        epilogue.finish(r, place.token(a, iteration), iteration, row_sum);
+    }
+}
+
+template <DType D>
+__global__ void __launch_bounds__(kMaxThreads) add_residual_kernel(const __grid_constant__ Arguments a) {
+    pdl_wait();
+    if (trigger_early()) pdl_trigger();
+    const std::int64_t vectors = std::int64_t{a.num_tokens} * a.vectors_per_row;
+    const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+    for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < vectors; i += stride)
+        store_tensor(a.residual_out, i,
+                     reduced<D, 1>({}, 0, load_tensor(a.input, i), a, load_tensor(a.residual_in, i)));
+}
+
+/// Quantizes rows that are normed already: the epilogue's quantization with a norm of one.
+template <DType D, Quant Q, int K>
+__global__ void __launch_bounds__(kMaxThreads) quantize_kernel(const __grid_constant__ Arguments a) {
+    const Place place(a);
+    const Epilogue<D, Q, K> epilogue(a, place);
+    pdl_wait();
+    if (trigger_early()) pdl_trigger();
+    for (int iteration = 0; iteration < place.iterations; ++iteration) {
+        const std::int64_t token = place.token(a, iteration);
+#pragma unroll
+        for (int k = 0; k < K; ++k) {
+            if (k >= place.units) continue;
+            const Vector v = place.has(a, k) ? load_tensor(a.input, place.vector(a, token, k)) : Vector{};
+            epilogue.write_quantized(unpack<D>(v), token, k);
+        }
+    }
+}
+
+} // namespace device
+
+namespace {
+
+/// A row per CTA, enough CTAs to fill any GPU; few rows are spread over clusters.
+LaunchParameters local_launch(const FusedAllReduce& call, bool pdl) {
+    const auto row_units = static_cast<int>(
+        (call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype)) + device::kUnitBytes - 1) /
+        device::kUnitBytes);
+    LaunchParameters launch;
+    launch.pdl = pdl;
+    int per_warp = 1;
+    while (per_warp < device::kMaxUnitsPerWarp && row_units > per_warp * device::kMaxThreads / device::kWarp)
+        per_warp *= 2;
+    while ((row_units + launch.cluster_size - 1) / launch.cluster_size >
+           device::kMaxUnitsPerWarp * device::kMaxThreads / device::kWarp)
+        launch.cluster_size *= 2;
+    const int per_cta = (row_units + launch.cluster_size - 1) / launch.cluster_size;
+    launch.threads = (per_cta + per_warp - 1) / per_warp * device::kWarp;
+    launch.clusters = 132 * 2048 / launch.threads / launch.cluster_size; // 132 multiprocessors of 2048 threads
+    return launch;
+}
+
+} // namespace
+
+namespace unfused {
+
+void fused_norm(const FusedAllReduce& call, bool pdl, cudaStream_t stream) {
+    const LaunchParameters launch = local_launch(call, pdl);
+    const device::Arguments arguments = local_arguments(call, launch);
+    launch_kernel(choose_kernel(call, arguments.units_per_warp,
+                                [](auto dtype, auto quant, auto units) -> Kernel {
+                                    return &device::fused_norm_kernel<dtype.value, quant.value, units.value>;
+                                }),
+                  arguments, launch, stream);
+}
+
+void add_residual(const FusedAllReduce& call, bool pdl, cudaStream_t stream) {
+    const LaunchParameters launch = local_launch(call, pdl);
+    const device::Arguments arguments = local_arguments(call, launch);
+    launch_kernel(with_constant<DType::bfloat16, DType::float16, DType::float32>(
+                      call.dtype, [](auto dtype) -> Kernel { return &device::add_residual_kernel<dtype.value>; }),
+                  arguments, launch, stream);
+}
+
+void rmsnorm(const FusedAllReduce& call, const void* source, void* normed, bool pdl, cudaStream_t stream) {
+    FusedAllReduce norm = call;
+    norm.pattern = Pattern::allreduce_rmsnorm;
+    norm.quant = Quant::none;
+    norm.input = source;
+    norm.output = normed;
+    fused_norm(norm, pdl, stream);
+}
+
+void quantize(const FusedAllReduce& call, const void* normed, bool pdl, cudaStream_t stream) {
+    FusedAllReduce quantize = call;
+    quantize.input = normed;
+    const LaunchParameters launch = local_launch(quantize, pdl);
+    const device::Arguments arguments = local_arguments(quantize, launch);
+    launch_kernel(choose_kernel(quantize, arguments.units_per_warp,
+                                [](auto dtype, auto quant, auto units) -> Kernel {
+                                    return &device::quantize_kernel<dtype.value, quant.value, units.value>;
+                                }),
+                  arguments, launch, stream);
+}
+
+} // namespace unfused
+} // namespace crossover
