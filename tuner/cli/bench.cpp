@@ -1,0 +1,224 @@
+#include "output/bench_report.hpp"
+#include "output/emit.hpp"
+#include "tuner/cli/commands.hpp"
+#include "tuner/cli/options.hpp"
+#include "tuner/cli/words.hpp"
+#include "tuner/config.hpp"
+#include "tuner/samples/journal.hpp"
+#ifdef CROSSOVER_HAS_CUDA
+#include "tuner/measure/gpu_tune.hpp"
+#endif
+
+#include <algorithm>
+#include <filesystem>
+#include <iostream>
+#include <sstream>
+#include <unistd.h>
+
+namespace crossover {
+namespace {
+
+namespace fs = std::filesystem;
+
+const Usage kUsage{.name = "bench",
+                   .arguments = "",
+                   .purpose = "Times every algorithm at the given shapes on GPUs and prints a table a configuration,\n"
+                              "with speed-ups against the faster unfused algorithm. torchrun, mpirun and srun may\n"
+                              "start it, once a rank; rank 0 writes."};
+
+struct Request {
+    Config config;
+    int world_size = 0; // 0 = all GPUs, or the launcher's ranks
+    fs::path markdown, json, csv;
+};
+
+/// "128 512" and "128,512" alike.
+std::vector<std::string> words_of(const std::vector<std::string>& arguments) {
+    std::vector<std::string> words;
+    for (const std::string& argument : arguments) {
+        std::istringstream list(argument);
+        for (std::string word; std::getline(list, word, ',');)
+            if (!word.empty()) words.push_back(word);
+    }
+    return words;
+}
+
+std::vector<std::int64_t> sizes_of(const std::string& option, const std::vector<std::string>& arguments) {
+    std::vector<std::int64_t> sizes;
+    for (const std::string& word : words_of(arguments)) {
+        std::size_t end = 0;
+        std::int64_t size = 0;
+        try {
+            size = std::stoll(word, &end);
+        } catch (const std::exception&) {
+            end = 0;
+        }
+        if (end != word.size() || size < 1)
+            throw InputError(option, "`" + word + "` is no size", "write whole numbers from 1");
+        sizes.push_back(size);
+    }
+    return sizes;
+}
+
+/// Launches to try for a row of `units` × 512 bytes: every power-of-two cluster, one or two units a warp.
+std::vector<std::string> launch_sweep(const std::string& algorithm) {
+    std::vector<std::string> names;
+    for (const int cluster : {1, 2, 4, 8, 16})
+        for (const int threads : {64, 128, 256, 512})
+            for (const int ahead : {0, 1, 2})
+                names.push_back(algorithm + "[cluster=" + std::to_string(cluster) +
+                                ",clusters=" + std::to_string(132 * (512 / threads) / cluster) + ",threads=" +
+                                std::to_string(threads) + ",ahead=" + std::to_string(ahead) + ",behind=1]");
+    return names;
+}
+
+std::optional<Request> parse_request(const std::vector<std::string>& arguments) {
+    Request request;
+    Config& config = request.config;
+    std::vector<std::string> tokens{"128,512,1024,2048"}, hidden{"8192"}, dtypes{"bfloat16"}, quants{"none"},
+        algorithms;
+    std::string pattern = "allreduce_residual_rmsnorm", cache = "hot", markdown, json, csv, launch;
+    bool no_residual = false, no_oneshot = false, sweep_launch = false;
+    po::options_description options;
+    // clang-format off
+    options.add_options()
+        ("num-tokens", po::value(&tokens)->multitoken()->value_name("N..."), "token counts (128 512 1024 2048)")
+        ("hidden-dim", po::value(&hidden)->multitoken()->value_name("N..."), "hidden dimensions (8192)")
+        ("dtypes", po::value(&dtypes)->multitoken()->value_name("D..."), "bfloat16, float16, float32 (bfloat16)")
+        ("quant-modes", po::value(&quants)->multitoken()->value_name("Q..."), "none, fp8, fp4 (none)")
+        ("pattern", po::value(&pattern)->value_name("P"),
+         "allreduce, allreduce_rmsnorm or allreduce_residual_rmsnorm, the default")
+        ("no-residual", po::bool_switch(&no_residual), "without the residual: pattern allreduce_rmsnorm")
+        ("algorithms", po::value(&algorithms)->multitoken()->value_name("A..."), "all of the config's by default")
+        ("no-oneshot", po::bool_switch(&no_oneshot), "leave oneshot out")
+        ("launch", po::value(&launch)->value_name("L"),
+         "launch parameters of oneshot and twoshot, as in cluster=8,clusters=66,threads=128,ahead=1,behind=1")
+        ("sweep-launch", po::bool_switch(&sweep_launch), "try many launch parameters, print the fastest of each shape")
+        ("world-size", po::value(&request.world_size)->value_name("N"), "2, 4 or 8; all GPUs by default")
+        ("warmup", po::value(&config.warmup)->value_name("N")->default_value(5), "replays thrown away")
+        ("trials", po::value(&config.trials)->value_name("N")->default_value(20), "replays timed")
+        ("graph-calls", po::value(&config.graph_calls)->value_name("N")->default_value(20), "calls in one CUDA graph")
+        ("cache", po::value(&cache)->value_name("C"), "hot (inputs in L2) or cold")
+        ("markdown", po::value(&markdown)->value_name("FILE"), "write the tables as Markdown")
+        ("json", po::value(&json)->value_name("FILE"), "write them as JSON")
+        ("csv", po::value(&csv)->value_name("FILE"), "write the samples as samples.csv");
+    // clang-format on
+    if (!parse_options(kUsage, options, arguments)) return std::nullopt;
+
+    config.num_tokens = sizes_of("--num-tokens", tokens);
+    config.hidden_dims = sizes_of("--hidden-dim", hidden);
+    for (const std::string& word : words_of(dtypes)) config.dtypes.push_back(word_option("--dtypes", word, kDTypes));
+    for (const std::string& word : words_of(quants))
+        config.quants.push_back(word_option("--quant-modes", word, kQuants));
+    config.patterns = {no_residual ? Pattern::allreduce_rmsnorm : word_option("--pattern", pattern, kPatterns)};
+    const auto state = parse_cache_state(cache);
+    if (!state) throw InputError("--cache", "`" + cache + "` is unknown", "write hot or cold");
+    config.cache = *state;
+    config.algorithms = words_of(algorithms);
+    if (config.algorithms.empty())
+        config.algorithms = {"nccl_separate",     "nccl_fused_norm", "nccl_symm_fused_norm",
+                             "custom_fused_norm", "oneshot",         "twoshot"};
+    if (no_oneshot) std::erase(config.algorithms, "oneshot");
+    std::vector<std::string> named;
+    for (const std::string& name : config.algorithms) {
+        const bool fused = algorithm::is_fused(name);
+        named.push_back(fused && !launch.empty() ? name + "[" + launch + "]" : name);
+        if (fused && sweep_launch)
+            for (std::string& variant : launch_sweep(name)) named.push_back(std::move(variant));
+    }
+    config.algorithms = named;
+    config.sessions = 1;
+    config.max_message_bytes = 0;
+    for (const std::int64_t token_count : config.num_tokens)
+        for (const std::int64_t dim : config.hidden_dims)
+            config.max_message_bytes =
+                std::max(config.max_message_bytes, static_cast<std::uint64_t>(token_count * dim) * 4);
+    config.max_message_bytes = std::max<std::uint64_t>(config.max_message_bytes, 1 << 20);
+    request.markdown = markdown;
+    request.json = json;
+    request.csv = csv;
+    return request;
+}
+
+#ifdef CROSSOVER_HAS_CUDA
+/// Of many launches of one algorithm at one point, the fastest; all other samples as they are.
+std::vector<Sample> fastest_launches(const std::vector<Sample>& samples) {
+    std::vector<Sample> kept;
+    const auto base = [](const Sample& sample) { return sample.algorithm.substr(0, sample.algorithm.find('[')); };
+    for (const Sample& sample : samples) {
+        const bool variant = sample.algorithm.find('[') != std::string::npos;
+        if (!variant) {
+            kept.push_back(sample);
+            continue;
+        }
+        if (sample.status != SampleStatus::ok) continue;
+        const auto same = std::find_if(kept.begin(), kept.end(), [&](const Sample& other) {
+            return other.point == sample.point && other.algorithm.find('[') != std::string::npos &&
+                   base(other) == base(sample);
+        });
+        if (same == kept.end())
+            kept.push_back(sample);
+        else if (sample.latency_us < same->latency_us)
+            *same = sample;
+    }
+    return kept;
+}
+
+/// A folder for one run's journal, as long as this lives.
+class TemporaryFolder {
+  public:
+    TemporaryFolder() : path_(fs::temp_directory_path() / ("crossover-bench-" + std::to_string(::getpid()))) {
+        fs::create_directories(path_);
+    }
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+    ~TemporaryFolder() {
+        std::error_code ignored;
+        fs::remove_all(path_, ignored);
+    }
+    const fs::path& path() const { return path_; }
+
+  private:
+    fs::path path_;
+};
+#endif
+
+} // namespace
+
+int run_bench(const std::vector<std::string>& arguments) {
+    std::optional<Request> request = parse_request(arguments);
+    if (!request) return 0;
+#ifdef CROSSOVER_HAS_CUDA
+    int world_size = request->world_size != 0 ? request->world_size : available_ranks();
+    if (world_size == 1) throw InputError("world size", "1 has nothing to reduce", "run it on 2, 4 or 8 GPUs");
+    if (world_size < 1) throw InputError("environment", "there are no GPUs here", "see `crossover doctor`");
+    if (request->world_size > available_ranks())
+        throw InputError("--world-size",
+                         std::to_string(world_size) + " is above the " + std::to_string(available_ranks()) +
+                             " ranks there are",
+                         "name a smaller one");
+    if (request->world_size == 0) // the largest world there are kernels for
+        while ((world_size & (world_size - 1)) != 0 || world_size > 8) --world_size;
+    request->config.world_sizes = {world_size};
+    const TemporaryFolder folder;
+    write_atomically(folder.path() / "config.yaml", to_yaml(request->config));
+    const Config config = read_config(folder.path() / "config.yaml"); // the config's own checks
+    RunRecord record;
+    if (!measure_on_gpus(config, folder.path(), false, record)) return 0;
+
+    std::vector<Sample> samples = read_samples(folder.path() / "samples.csv");
+    if (!request->csv.empty()) write_samples(request->csv, samples);
+    samples = fastest_launches(samples);
+    std::cout << bench_text(samples);
+    if (!request->markdown.empty()) write_atomically(request->markdown, bench_markdown(samples));
+    if (!request->json.empty()) write_atomically(request->json, bench_json(samples));
+    const bool failed = std::any_of(samples.begin(), samples.end(), [](const Sample& sample) {
+        return sample.status == SampleStatus::failed || sample.status == SampleStatus::timeout;
+    });
+    return failed ? 1 : 0;
+#else
+    throw InputError("environment", "this build has no CUDA", "build with nvcc and NCCL, on a machine with GPUs");
+#endif
+}
+
+} // namespace crossover

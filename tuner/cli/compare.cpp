@@ -1,0 +1,163 @@
+#include "output/comparison.hpp"
+#include "output/emit.hpp"
+#include "tuner/cli/commands.hpp"
+#include "tuner/cli/options.hpp"
+#include "tuner/error.hpp"
+#include "tuner/samples/journal.hpp"
+
+#include <boost/algorithm/string.hpp>
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <iostream>
+
+namespace crossover {
+namespace {
+
+namespace fs = std::filesystem;
+
+const Usage kUsage{
+    .name = "compare",
+    .arguments = "OLD NEW",
+    .purpose =
+        "Compares two tables of one machine, cell by cell: same, moved, better, worse, new, missing, not comparable.\n"
+        "OLD and NEW are each a table.yaml or an output folder of `crossover tune`; samples.csv in two such folders "
+        "is\n"
+        "used, too.\n\n"
+        "With samples of both sides the time lost is computed; from tables alone it is estimated, and a slower fused\n"
+        "algorithm cannot be told from a faster rival.\n\n"
+        "Exit status: 0 nothing got worse; 1 a cell is worse or missing (with --strict, or not comparable);\n"
+        "2 unusable input."};
+
+/// "2%", "2.5 %" or "0.02" as a fraction.
+double parse_fraction(const std::string& text) {
+    const std::string remedy = "write a percentage like `2%` or a fraction like `0.02`, from 0 to below 100%";
+    const auto fail = [&](const std::string& what) -> double {
+        throw InputError("--max-regression", "`" + text + "` " + what, remedy);
+    };
+    std::string number = boost::trim_copy(text);
+    const bool is_percent = !number.empty() && number.back() == '%';
+    if (is_percent) {
+        number.pop_back();
+        boost::trim_right(number);
+    }
+    const bool plain = !number.empty() && number.find_first_not_of("0123456789.+-eE") == std::string::npos;
+    double value = 0;
+    std::size_t used = 0;
+    try {
+        if (plain) value = std::stod(number, &used);
+    } catch (const std::exception&) {
+        used = 0;
+    }
+    if (!plain || used != number.size()) return fail("is not a number");
+    if (value < 0) return fail("is negative");
+    if (!is_percent && value >= 1) return fail("is a fraction of 100 % or more: a `%` seems to be missing");
+    if (is_percent) value /= 100;
+    if (value >= 1) return fail("is 100 % or more");
+    return value;
+}
+
+std::set<std::string, std::less<>> parse_across(const std::string& text) {
+    std::set<std::string, std::less<>> words;
+    if (text.empty()) return words;
+    std::vector<std::string> parts;
+    boost::split(parts, text, boost::is_any_of(","));
+    for (std::string& word : parts) {
+        boost::trim(word);
+        if (std::find(kAcrossWords.begin(), kAcrossWords.end(), word) == kAcrossWords.end())
+            throw InputError("--across", "unknown word `" + word + "`",
+                             "choose from driver, cuda, nccl, environment, cache, source");
+        words.insert(word);
+    }
+    return words;
+}
+
+using Format = std::function<std::string(const Comparison&)>;
+Format parse_format(const std::string& name) {
+    if (name == "text") return compare_text;
+    if (name == "markdown") return compare_markdown;
+    if (name == "json") return compare_json;
+    if (name == "junit") return compare_junit;
+    throw InputError("--format", "unknown format `" + name + "`", "choose text, markdown, json or junit");
+}
+
+/// OLD or NEW as named by the user: a table, or a folder that holds table.yaml.
+Measured read_measured(const std::string& name) {
+    const fs::path path = fs::is_directory(name) ? fs::path(name) / "table.yaml" : fs::path(name);
+    return {.name = name, .table = read_table(path), .samples = {}};
+}
+
+/// The samples.csv of a `tune` output folder; empty if there is none.
+fs::path samples_beside(const std::string& name) {
+    const fs::path path = fs::path(name) / "samples.csv";
+    return fs::is_directory(name) && fs::exists(path) ? path : fs::path();
+}
+
+std::vector<Sample> read_samples_of(const Table& table, const fs::path& path) {
+    std::vector<Sample> samples = read_samples(path);
+    const auto other = std::find_if(samples.begin(), samples.end(),
+                                    [&](const Sample& sample) { return sample.sku != table.fingerprint.sku; });
+    if (other != samples.end())
+        throw InputError(path.string(),
+                         "samples of `" + other->sku + "`, but its table is of `" + table.fingerprint.sku + "`",
+                         "name the samples.csv that the table was fitted to");
+    return samples;
+}
+
+} // namespace
+
+int run_compare(const std::vector<std::string>& arguments) {
+    std::vector<std::string> tables;
+    std::string old_samples, new_samples, format_name, limit, across;
+    po::options_description options;
+    // clang-format off
+    options.add_options()
+        ("table", po::value(&tables)->value_name("OLD NEW"), "the two tables; the option's name can be left out")
+        ("old-samples", po::value(&old_samples)->value_name("FILE"), "the samples.csv that OLD was fitted to")
+        ("new-samples", po::value(&new_samples)->value_name("FILE"), "the samples.csv that NEW was fitted to")
+        ("max-regression", po::value(&limit)->default_value("2%")->value_name("SHARE"),
+         "time that may be lost before a cell is worse: `2%` or `0.02`")
+        ("across", po::value(&across)->value_name("LIST"),
+         "compare although these differ: driver, cuda, nccl, environment, cache, source (comma-separated)")
+        ("strict", "exit with 1 also where OLD and NEW cannot be compared")
+        ("format", po::value(&format_name)->default_value("text")->value_name("NAME"),
+         "what to print: text, markdown, json or junit");
+    // clang-format on
+    po::positional_options_description positional;
+    positional.add("table", -1);
+    const auto values = parse_options(kUsage, options, arguments, positional);
+    if (!values) return 0;
+
+    if (tables.size() != 2)
+        throw InputError("compare", "it compares two tables, " + std::to_string(tables.size()) + " given",
+                         "write `crossover compare OLD NEW`");
+    const Format format = parse_format(format_name);
+    const CompareOptions compare_options{.max_regression = parse_fraction(limit),
+                                         .strict = values->count("strict") != 0,
+                                         .across = parse_across(across)};
+    if (old_samples.empty() != new_samples.empty())
+        throw InputError(old_samples.empty() ? "--new-samples" : "--old-samples", "samples of one side only",
+                         "give both --old-samples and --new-samples, or neither");
+
+    Measured before = read_measured(tables[0]), after = read_measured(tables[1]);
+    if (old_samples.empty()) {
+        const fs::path old_beside = samples_beside(tables[0]), new_beside = samples_beside(tables[1]);
+        if (!old_beside.empty() && !new_beside.empty()) {
+            old_samples = old_beside.string();
+            new_samples = new_beside.string();
+        } else if (!old_beside.empty() || !new_beside.empty()) {
+            std::cerr << "crossover: note: only " << (old_beside.empty() ? "NEW" : "OLD")
+                      << " has a samples.csv beside it: comparing the tables alone\n";
+        }
+    }
+    if (!old_samples.empty()) {
+        before.samples = read_samples_of(before.table, old_samples);
+        after.samples = read_samples_of(after.table, new_samples);
+    }
+    const Comparison comparison = compare(before, after, compare_options);
+    std::cout << format(comparison);
+    return comparison.fails() ? 1 : 0;
+}
+
+} // namespace crossover

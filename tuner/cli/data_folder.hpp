@@ -1,0 +1,21 @@
+#pragma once
+/// Where the data that comes with Crossover lies: configs/default.yaml, configs/recordings/…
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+namespace crossover {
+
+/// The `configs` folder: of the source tree this was built from, else of the installation (PREFIX/share/crossover),
+/// else of the working folder. @throws InputError if there is none
+std::filesystem::path data_folder();
+
+/// A recording by its path, or by its name in data_folder()/recordings; without either the first there.
+/// @throws InputError listing those there are
+std::filesystem::path find_recording(const std::optional<std::string>& name);
+
+/// The path as a user in the working folder would type it.
+std::string shown(const std::filesystem::path& path);
+
+} // namespace crossover

@@ -1,0 +1,242 @@
+#include "output/emit.hpp"
+#include "output/format.hpp"
+#include "output/json.hpp"
+#include "tuner/cli/commands.hpp"
+#include "tuner/cli/options.hpp"
+#include "tuner/error.hpp"
+#include "tuner/fit/incumbent.hpp"
+#include "tuner/fit/regret.hpp"
+#include "tuner/samples/journal.hpp"
+#include "tuner/yaml_writer.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <iostream>
+#include <set>
+
+namespace crossover {
+namespace {
+
+namespace fs = std::filesystem;
+
+const Usage kUsage{
+    .name = "evaluate",
+    .arguments = "",
+    .purpose =
+        "The time that a table loses on measured points against the best algorithm at each: regret = time with the\n"
+        "table / time with the best - 1. A table is a table.yaml or the rule of an engine "
+        "(configs/incumbents/*.yaml);\n"
+        "a folder stands for all the .yaml in it. \"Unfused\" in an engine's rule counts as the fastest unfused\n"
+        "algorithm measured at the point."};
+
+/// One table, or engine's rule, and what it loses.
+struct Evaluation {
+    std::string name;
+    std::string source; // the file
+    RegretReport report;
+    std::vector<std::string> remarks;
+};
+
+std::string count(std::int64_t number, const std::string& noun) {
+    return std::to_string(number) + " " + noun + (number == 1 ? "" : "s");
+}
+
+Evaluation evaluate(const fs::path& path, std::span<const Sample> samples, const std::set<std::string>& skus) {
+    Evaluation evaluation{.name = path.string(), .source = path.string(), .report = {}, .remarks = {}};
+    if (is_incumbent(path)) {
+        const Incumbent incumbent = read_incumbent(path);
+        evaluation.name = incumbent.name;
+        evaluation.report = regret_report(samples, [&](const std::string& compute_capability, const Point& point) {
+            return choose(incumbent, compute_capability, point);
+        });
+    } else {
+        const Table table = read_table(path);
+        evaluation.report = regret_report(samples, choice_of(table.cells));
+        for (const std::string& sku : skus)
+            if (sku != table.fingerprint.sku)
+                evaluation.remarks.push_back("the table is of " + table.fingerprint.sku + ", the samples of " + sku);
+    }
+    const RegretReport& report = evaluation.report;
+    if (report.not_covered > 0)
+        evaluation.remarks.push_back("says nothing about " + count(report.not_covered, "point") +
+                                     ", which are left out");
+    if (report.not_sampled > 0) {
+        std::string names;
+        for (const std::string& name : report.missing) names += (names.empty() ? "" : ", ") + name;
+        evaluation.remarks.push_back("chooses " + names + " where there is no sample of it: " +
+                                     count(report.not_sampled, "point") + " left out");
+    }
+    return evaluation;
+}
+
+/// The files that the --table options name.
+std::vector<fs::path> files_of(const std::vector<std::string>& names) {
+    std::vector<fs::path> files;
+    for (const std::string& name : names) {
+        if (!fs::is_directory(name)) {
+            files.emplace_back(name);
+            continue;
+        }
+        std::vector<fs::path> inside;
+        for (const fs::directory_entry& entry : fs::directory_iterator(name))
+            if (entry.path().extension() == ".yaml") inside.push_back(entry.path());
+        if (inside.empty()) throw InputError(name, "no .yaml in this folder", "name a table or a folder of tables");
+        std::sort(inside.begin(), inside.end());
+        files.insert(files.end(), inside.begin(), inside.end());
+    }
+    return files;
+}
+
+std::string microseconds(double us) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.*f", us < 1000 ? 1 : 0, us);
+    return text;
+}
+
+/// "world size" cells, with what else the samples differ in before it.
+std::string group_name(const RegretGroup& group, bool one_kind) {
+    if (one_kind) return std::to_string(group.world_size);
+    return group.sku + ", " + std::string(to_string(group.pattern)) + ", " + std::string(to_string(group.dtype)) +
+           ", " + std::to_string(group.world_size);
+}
+
+std::string markdown(const std::vector<Evaluation>& evaluations, std::size_t worst) {
+    std::vector<std::vector<std::string>> rows{
+        {"table", "world size", "quant", "points", "mean regret", "worst", "time lost (µs)", "share"}};
+    std::vector<std::vector<std::string>> worst_rows{{"table", "point", "chosen", "µs", "best", "µs", "regret"}};
+    std::string remarks;
+    for (const Evaluation& evaluation : evaluations) {
+        const std::vector<RegretGroup> groups = by_world_size_and_quant(evaluation.report.points);
+        std::set<std::tuple<std::string, Pattern, DType>> kinds;
+        std::set<Quant> quants;
+        for (const RegretGroup& group : groups) {
+            kinds.emplace(group.sku, group.pattern, group.dtype);
+            if (group.quant) quants.insert(*group.quant);
+        }
+        for (const RegretGroup& group : groups) {
+            if (!group.quant && quants.size() == 1) continue; // the total says the same
+            rows.push_back({evaluation.name, group_name(group, kinds.size() == 1),
+                            group.quant ? std::string(to_string(*group.quant)) : "all",
+                            std::to_string(group.regret.points), percent(group.regret.mean, 2),
+                            percent(group.regret.max, 1), microseconds(group.lost_us),
+                            percent(group.lost_us / group.best_us, 2)});
+        }
+        const auto& points = evaluation.report.points;
+        for (std::size_t i = 0; i < std::min(worst, points.size()) && points[i].regret() > 0; ++i)
+            worst_rows.push_back({evaluation.name, to_string(points[i].point), points[i].chosen,
+                                  microseconds(points[i].chosen_us), points[i].best, microseconds(points[i].best_us),
+                                  percent(points[i].regret(), 1)});
+        for (const std::string& remark : evaluation.remarks)
+            remarks.append("- ").append(evaluation.name).append(": ").append(remark).append("\n");
+    }
+    const std::int64_t outliers = evaluations.front().report.outliers;
+    if (outliers > 0) remarks += "- " + count(outliers, "sample") + " left out as outliers\n";
+    std::string out = "## Time lost against the best algorithm at each point\n\n" + markdown_table(rows);
+    if (worst_rows.size() > 1) out += "\n## Worst points\n\n" + markdown_table(worst_rows);
+    if (!remarks.empty()) out += "\n## Remarks\n\n" + remarks;
+    return out;
+}
+
+YAML::Node to_node(const RegretGroup& group) {
+    YAML::Node node(YAML::NodeType::Map);
+    node["sku"] = text_node(group.sku);
+    node["pattern"] = text_node(to_string(group.pattern));
+    node["dtype"] = text_node(to_string(group.dtype));
+    node["world_size"] = number_node(group.world_size);
+    node["quant"] = text_node(group.quant ? to_string(*group.quant) : "all");
+    node["points"] = number_node(group.regret.points);
+    node["mean"] = number_node(group.regret.mean);
+    node["max"] = number_node(group.regret.max);
+    node["lost_us"] = number_node(group.lost_us);
+    node["best_us"] = number_node(group.best_us);
+    return node;
+}
+
+YAML::Node to_node(const PointRegret& point) {
+    YAML::Node node(YAML::NodeType::Map);
+    node["sku"] = text_node(point.sku);
+    node["pattern"] = text_node(to_string(point.point.cell.pattern));
+    node["dtype"] = text_node(to_string(point.point.cell.dtype));
+    node["world_size"] = number_node(point.point.cell.world_size);
+    node["quant"] = text_node(to_string(point.point.cell.quant));
+    node["hidden_dim"] = number_node(point.point.hidden_dim);
+    node["num_tokens"] = number_node(point.point.num_tokens);
+    node["message_bytes"] = number_node(message_bytes(point.point));
+    node["chosen"] = text_node(point.chosen);
+    node["chosen_us"] = number_node(point.chosen_us);
+    node["best"] = text_node(point.best);
+    node["best_us"] = number_node(point.best_us);
+    node["regret"] = number_node(point.regret());
+    return node;
+}
+
+std::string json(const std::vector<Evaluation>& evaluations, std::size_t worst) {
+    YAML::Node list(YAML::NodeType::Sequence);
+    for (const Evaluation& evaluation : evaluations) {
+        const RegretReport& report = evaluation.report;
+        YAML::Node node(YAML::NodeType::Map);
+        node["table"] = text_node(evaluation.name);
+        node["file"] = text_node(evaluation.source);
+        node["points"] = number_node(std::ssize(report.points));
+        node["not_covered"] = number_node(report.not_covered);
+        node["not_sampled"] = number_node(report.not_sampled);
+        node["outliers"] = number_node(report.outliers);
+        node["groups"] = YAML::Node(YAML::NodeType::Sequence);
+        for (const RegretGroup& group : by_world_size_and_quant(report.points))
+            node["groups"].push_back(to_node(group));
+        node["worst"] = YAML::Node(YAML::NodeType::Sequence);
+        for (std::size_t i = 0; i < std::min(worst, report.points.size()); ++i)
+            node["worst"].push_back(to_node(report.points[i]));
+        node["remarks"] = YAML::Node(YAML::NodeType::Sequence);
+        for (const std::string& remark : evaluation.remarks) node["remarks"].push_back(text_node(remark));
+        list.push_back(node);
+    }
+    YAML::Node document(YAML::NodeType::Map);
+    document["evaluations"] = list;
+    return write_json(document);
+}
+
+} // namespace
+
+int run_evaluate(const std::vector<std::string>& arguments) {
+    std::vector<std::string> tables, sample_files;
+    int worst = 0;
+    po::options_description options;
+    // clang-format off
+    options.add_options()
+        ("table", po::value(&tables)->value_name("FILE")->required(),
+         "table.yaml, an engine's rule, or a folder of them; may be given several times")
+        ("samples", po::value(&sample_files)->value_name("FILE")->required(),
+         "samples.csv; may be given several times")
+        ("worst", po::value(&worst)->value_name("N")->default_value(5), "how many of the worst points to name")
+        ("markdown", "print Markdown (what is done without an option)")
+        ("json", "print JSON");
+    // clang-format on
+    const auto values = parse_options(kUsage, options, arguments);
+    if (!values) return 0;
+    if (values->count("markdown") != 0 && values->count("json") != 0)
+        throw InputError("evaluate", "--markdown and --json together", "choose one");
+    if (worst < 0) throw InputError("--worst", std::to_string(worst) + " is negative", "write 0 or more");
+
+    std::vector<Sample> samples;
+    std::set<std::string> skus;
+    for (const std::string& file : sample_files) {
+        std::vector<Sample> more = read_samples(file);
+        if (more.empty()) throw InputError(file, "holds no samples", "name a file with some");
+        int next_session = 0; // sessions of different files are different sessions
+        for (const Sample& sample : samples) next_session = std::max(next_session, sample.session + 1);
+        for (Sample& sample : more) {
+            sample.session += next_session;
+            skus.insert(sample.sku);
+        }
+        samples.insert(samples.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    }
+    std::vector<Evaluation> evaluations;
+    for (const fs::path& path : files_of(tables)) evaluations.push_back(evaluate(path, samples, skus));
+    const auto named = static_cast<std::size_t>(worst);
+    std::cout << (values->count("json") != 0 ? json(evaluations, named) : markdown(evaluations, named));
+    return 0;
+}
+
+} // namespace crossover

@@ -1,0 +1,61 @@
+#pragma once
+/// The config of `crossover tune`: what to measure and when to stop. configs/default.yaml documents every key.
+
+#include "tuner/workload.hpp"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace crossover {
+
+/// Whether a call's input finds its data in L2: `hot` re-uses a few buffers, `cold` rotates over more than the L2.
+enum class CacheState : std::uint8_t { hot, cold };
+std::string_view to_string(CacheState state);
+/// The state with this exact name, or nothing.
+std::optional<CacheState> parse_cache_state(std::string_view name);
+
+struct Config {
+    // sweep: the cells are the product of these four
+    std::vector<int> world_sizes;
+    std::vector<Pattern> patterns;
+    std::vector<DType> dtypes;
+    std::vector<Quant> quants;
+    // sweep: the shapes in each cell
+    std::vector<std::int64_t> hidden_dims;
+    std::vector<std::int64_t> num_tokens; // points above max_message_bytes are dropped
+    std::uint64_t max_message_bytes = 64ull << 20;
+    std::vector<std::string> algorithms; // names of tuner/workload.hpp
+
+    // measurement
+    std::string search = "grid"; // the one search there is; the plan is the seam for others
+    int sessions = 4;
+    int warmup = 3;       // replays thrown away
+    int trials = 15;      // replays timed
+    int graph_calls = 20; // calls in one CUDA graph
+    CacheState cache = CacheState::hot;
+    double timeout_ms = 2000; // a device spin gives up after this
+
+    // fit
+    double guard_band = 0.02; // an algorithm must win by this much to displace the baseline
+    std::uint64_t workspace_limit_bytes = 64ull << 20;
+
+    bool operator==(const Config&) const = default;
+};
+
+/// Reads and checks a config file. @throws InputError naming file:line for YAML errors, unknown keys, values out of
+/// range (world size < 2 or not 2/4/8, negative or zero dimension, hidden_dim not a multiple of 8, of 16 with fp4).
+Config read_config(const std::filesystem::path& path);
+
+/// @throws InputError, naming file:line of `world_sizes` in the config file, for a world size above `gpus`.
+void require_gpus(const Config& config, int gpus, const std::filesystem::path& path);
+/// Takes the world sizes above `gpus` out of the config and returns them.
+std::vector<int> drop_world_sizes_above(Config& config, int gpus);
+
+/// The config as YAML, every key; read_config of it gives the same config.
+std::string to_yaml(const Config& config);
+
+} // namespace crossover

@@ -1,0 +1,64 @@
+#include "tuner/make_table.hpp"
+
+#include "tuner/error.hpp"
+
+#include <algorithm>
+#include <set>
+
+namespace crossover {
+namespace {
+
+Cell unmeasured_cell(const CellKey& key, int gpus) {
+    Cell cell;
+    cell.key = key;
+    cell.status = CellStatus::not_measured;
+    if (gpus > 0 && key.world_size > gpus)
+        cell.note =
+            "world size " + std::to_string(key.world_size) + " needs as many GPUs, there were " + std::to_string(gpus);
+    return cell;
+}
+
+} // namespace
+
+Table make_table(std::span<const Sample> samples, const RunRecord& record, const FitOptions& options,
+                 std::span<const CellKey> asked) {
+    std::set<int> sessions;
+    for (const Sample& sample : samples) {
+        sessions.insert(sample.session);
+        if (sample.sku != record.fingerprint.sku || sample.compute_capability != record.fingerprint.compute_capability)
+            throw InputError("samples",
+                             "of " + sample.sku + " (" + sample.compute_capability + "), but the provenance says " +
+                                 record.fingerprint.sku + " (" + record.fingerprint.compute_capability + ")",
+                             "give the samples and the provenance of one run");
+    }
+
+    Table table;
+    table.crossover_version = CROSSOVER_VERSION;
+    table.fingerprint = record.fingerprint;
+    table.source = record.source;
+    table.provenance = record.provenance;
+    table.provenance.sessions = static_cast<int>(sessions.size());
+    table.provenance.samples = std::ssize(samples);
+    table.cells = fit_cells(samples, options);
+    for (const CellKey& key : asked)
+        if (!find_cell(table, key)) table.cells.push_back(unmeasured_cell(key, record.gpus));
+    std::sort(table.cells.begin(), table.cells.end(), [](const Cell& a, const Cell& b) { return a.key < b.key; });
+    return table;
+}
+
+FitOptions fit_options(const Config& config) {
+    return {
+        .guard_band = config.guard_band, .workspace_bytes = {}, .workspace_limit_bytes = config.workspace_limit_bytes};
+}
+
+std::vector<CellKey> cell_keys(const Config& config) {
+    std::vector<CellKey> keys;
+    for (const Pattern pattern : config.patterns)
+        for (const DType dtype : config.dtypes)
+            for (const Quant quant : config.quants)
+                for (const int world_size : config.world_sizes) keys.push_back({pattern, dtype, quant, world_size});
+    std::sort(keys.begin(), keys.end());
+    return keys;
+}
+
+} // namespace crossover

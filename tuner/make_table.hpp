@@ -1,0 +1,23 @@
+#pragma once
+
+#include "tuner/fit/fit.hpp"
+#include "tuner/samples/run_record.hpp"
+#include "tuner/table.hpp"
+
+#include <span>
+
+namespace crossover {
+
+/// The table of a run: the fitted cells, one `not_measured` cell for each that `asked` names and no sample is of, and
+/// where the numbers come from. provenance.sessions and .samples are counted.
+/// @throws InputError if a sample is not of the record's SKU and compute capability
+Table make_table(std::span<const Sample> samples, const RunRecord& record, const FitOptions& options,
+                 std::span<const CellKey> asked = {});
+
+/// How a config wants its samples fitted.
+FitOptions fit_options(const Config& config);
+
+/// The cells of a config, sorted.
+std::vector<CellKey> cell_keys(const Config& config);
+
+} // namespace crossover

@@ -1,0 +1,56 @@
+#pragma once
+/// The one seam to the kernels: a candidate is a way to do the whole call, from the rank's input to the outputs.
+
+#include "comm/symmetric_buffer.hpp"
+#include "kernels/fused_allreduce.hpp"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace crossover {
+
+/// One call's tensors on this rank. `call` holds plain memory; the symm_* twins lie in NCCL windows and hold the same.
+struct CallTensors {
+    FusedAllReduce call;
+    void* reduced = nullptr; // [num_tokens, hidden_dim] scratch: what an unfused all-reduce gives
+    void* normed = nullptr;  // the same, for the norm of separate kernels
+    const void* symm_input = nullptr;
+    void* symm_reduced = nullptr;
+};
+
+class Candidate {
+  public:
+    virtual ~Candidate() = default;
+    /// The algorithm that a time of this candidate counts for; several candidates may share one (the fastest is kept).
+    virtual std::string_view algorithm() const = 0;
+    /// Why it cannot do this call (one line), or nothing. Decided alike on all ranks.
+    virtual std::optional<std::string> unsupported(const CallTensors& tensors) const = 0;
+    /// Enqueues one call; may be captured.
+    virtual void enqueue(const CallTensors& tensors, cudaStream_t stream) = 0;
+    /// Whether its bits are those of the fused kernels' contract: equal on all ranks, and to all others that say so.
+    virtual bool bit_exact() const { return false; }
+    /// How it is launched for this call; goes into the sample's note.
+    virtual std::string detail(const CallTensors&) const { return {}; }
+};
+
+/// What candidates run on: one group of ranks.
+struct CandidateContext {
+    ncclComm_t comm = nullptr;
+    Workspace workspace;
+    int multiprocessors = 0;
+    int compute_capability_major = 0;
+    std::string no_windows; // why nccl_symm_* cannot run; empty if it can
+};
+
+/// The candidates of an algorithm's name (tuner/workload.hpp). `oneshot[cluster=8,clusters=16,threads=128,ahead=1,
+/// behind=1]` runs with these launch parameters. @throws InputError for an unknown name.
+std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& algorithm, const CandidateContext& context);
+
+/// "cluster=8,clusters=16,threads=128,ahead=1,behind=1", and back. @throws InputError naming the bad word.
+std::string to_string(const LaunchParameters& launch);
+LaunchParameters parse_launch(const std::string& text);
+
+} // namespace crossover

@@ -1,0 +1,204 @@
+#include "comm/nccl_check.hpp"
+#include "tuner/error.hpp"
+#include "tuner/measure/candidate.hpp"
+#include "tuner/workload.hpp"
+
+#include <array>
+#include <charconv>
+#include <sstream>
+#include <utility>
+
+namespace crossover {
+namespace {
+
+constexpr bool kPdl = true; // every kernel of ours is chained to its predecessor
+
+class FusedCandidate : public Candidate {
+  public:
+    FusedCandidate(std::string name, Fused algorithm, std::optional<LaunchParameters> launch,
+                   const CandidateContext& context)
+        : name_(std::move(name)), algorithm_(algorithm), launch_(launch), context_(context) {}
+
+    std::string_view algorithm() const override { return name_; }
+    bool bit_exact() const override { return true; }
+    std::optional<std::string> unsupported(const CallTensors& tensors) const override {
+        return crossover::unsupported(algorithm_, tensors.call, context_.workspace, launch_for(tensors.call));
+    }
+    void enqueue(const CallTensors& tensors, cudaStream_t stream) override {
+        run(algorithm_, tensors.call, context_.workspace, launch_for(tensors.call), stream);
+    }
+    std::string detail(const CallTensors& tensors) const override { return to_string(launch_for(tensors.call)); }
+
+    static void run(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
+                    const LaunchParameters& launch, cudaStream_t stream) {
+        (algorithm == Fused::oneshot ? oneshot : twoshot)(call, workspace, launch, stream);
+    }
+
+  private:
+    LaunchParameters launch_for(const FusedAllReduce& call) const {
+        return launch_ ? *launch_
+                       : default_launch(algorithm_, call, context_.workspace, context_.multiprocessors,
+                                        context_.compute_capability_major);
+    }
+
+    std::string name_;
+    Fused algorithm_;
+    std::optional<LaunchParameters> launch_;
+    CandidateContext context_;
+};
+
+/// What follows an all-reduce: one kernel, or one each for residual, norm and quantization.
+void enqueue_norm(const CallTensors& tensors, const void* reduced, bool separate, cudaStream_t stream) {
+    FusedAllReduce call = tensors.call;
+    call.input = reduced;
+    if (!separate) return unfused::fused_norm(call, kPdl, stream);
+    const void* summed = reduced;
+    if (has_residual(call.pattern)) {
+        unfused::add_residual(call, kPdl, stream);
+        summed = call.residual_out;
+    }
+    const bool quantized = call.quant != Quant::none;
+    void* const normed = quantized ? tensors.normed : call.output;
+    unfused::rmsnorm(call, summed, normed, kPdl, stream);
+    if (quantized) unfused::quantize(call, normed, kPdl, stream);
+}
+
+ncclDataType_t nccl_type(DType dtype) {
+    return dtype == DType::bfloat16 ? ncclBfloat16 : dtype == DType::float16 ? ncclFloat16 : ncclFloat32;
+}
+
+class NcclCandidate : public Candidate {
+  public:
+    NcclCandidate(std::string_view name, bool symmetric, bool separate, const CandidateContext& context)
+        : name_(name), symmetric_(symmetric), separate_(separate), context_(context) {}
+
+    std::string_view algorithm() const override { return name_; }
+    std::optional<std::string> unsupported(const CallTensors& tensors) const override {
+        if (symmetric_ && !context_.no_windows.empty()) return "no NCCL symmetric windows: " + context_.no_windows;
+        if (separate_ && !has_norm(tensors.call.pattern)) return "pattern allreduce has nothing to separate";
+        return std::nullopt;
+    }
+    void enqueue(const CallTensors& tensors, cudaStream_t stream) override {
+        const FusedAllReduce& call = tensors.call;
+        const bool norm = has_norm(call.pattern);
+        const void* const input = symmetric_ ? tensors.symm_input : call.input;
+        // Without a norm the all-reduce's result is the output; windows need it in theirs, where it is then copied from
+        // when it is checked, not when it is timed.
+        void* const reduced = symmetric_ ? tensors.symm_reduced : norm ? tensors.reduced : call.output;
+        CROSSOVER_NCCL_CHECK(ncclAllReduce(input, reduced, static_cast<std::size_t>(call.num_tokens * call.hidden_dim),
+                                           nccl_type(call.dtype), ncclSum, context_.comm, stream));
+        if (norm) enqueue_norm(tensors, reduced, separate_, stream);
+    }
+
+  private:
+    std::string_view name_;
+    bool symmetric_, separate_;
+    CandidateContext context_;
+};
+
+/// Our all-reduce, then the single norm kernel: the unfused path of an engine that has a good all-reduce of its own.
+class CustomFusedNormCandidate : public Candidate {
+  public:
+    CustomFusedNormCandidate(Fused allreduce, const CandidateContext& context)
+        : allreduce_(allreduce), context_(context) {}
+
+    std::string_view algorithm() const override { return algorithm::custom_fused_norm; }
+    std::optional<std::string> unsupported(const CallTensors& tensors) const override {
+        if (!has_norm(tensors.call.pattern)) return "pattern allreduce has no norm";
+        const FusedAllReduce call = allreduce_only(tensors);
+        return crossover::unsupported(allreduce_, call, context_.workspace, launch_for(call));
+    }
+    void enqueue(const CallTensors& tensors, cudaStream_t stream) override {
+        const FusedAllReduce call = allreduce_only(tensors);
+        FusedCandidate::run(allreduce_, call, context_.workspace, launch_for(call), stream);
+        enqueue_norm(tensors, tensors.reduced, false, stream);
+    }
+    std::string detail(const CallTensors& tensors) const override {
+        return std::string(allreduce_ == Fused::oneshot ? "oneshot " : "twoshot ") +
+               to_string(launch_for(allreduce_only(tensors)));
+    }
+
+  private:
+    static FusedAllReduce allreduce_only(const CallTensors& tensors) {
+        FusedAllReduce call = tensors.call;
+        call.pattern = Pattern::allreduce;
+        call.quant = Quant::none;
+        call.output = tensors.reduced;
+        return call;
+    }
+    LaunchParameters launch_for(const FusedAllReduce& call) const {
+        return default_launch(allreduce_, call, context_.workspace, context_.multiprocessors,
+                              context_.compute_capability_major);
+    }
+
+    Fused allreduce_;
+    CandidateContext context_;
+};
+
+using Field = std::pair<std::string_view, int LaunchParameters::*>;
+constexpr std::array kFields{
+    Field{"cluster", &LaunchParameters::cluster_size}, Field{"clusters", &LaunchParameters::clusters},
+    Field{"threads", &LaunchParameters::threads}, Field{"ahead", &LaunchParameters::push_ahead},
+    Field{"behind", &LaunchParameters::consume_behind}};
+
+} // namespace
+
+std::string to_string(const LaunchParameters& launch) {
+    std::string text;
+    for (const auto& [name, field] : kFields)
+        text.append(text.empty() ? "" : ",").append(name).append("=").append(std::to_string(launch.*field));
+    return text;
+}
+
+LaunchParameters parse_launch(const std::string& text) {
+    LaunchParameters launch;
+    std::istringstream words(text);
+    for (std::string word; std::getline(words, word, ',');) {
+        const auto equals = word.find('=');
+        const std::string_view name = std::string_view(word).substr(0, equals);
+        bool known = false;
+        for (const auto& [field_name, field] : kFields) {
+            if (field_name != name || equals == std::string::npos) continue;
+            const char* const end = word.data() + word.size();
+            known = std::from_chars(word.data() + equals + 1, end, launch.*field).ptr == end;
+        }
+        if (!known)
+            throw InputError("launch parameters `" + text + "`", "cannot read `" + word + "`",
+                             "write cluster=N,clusters=N,threads=N,ahead=N,behind=N");
+    }
+    return launch;
+}
+
+std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& name, const CandidateContext& context) {
+    std::vector<std::unique_ptr<Candidate>> candidates;
+    const auto bracket = name.find('[');
+    const std::string base = name.substr(0, bracket);
+    if (algorithm::is_fused(base)) {
+        std::optional<LaunchParameters> launch;
+        if (bracket != std::string::npos) launch = parse_launch(name.substr(bracket + 1, name.size() - bracket - 2));
+        candidates.push_back(std::make_unique<FusedCandidate>(
+            name, base == algorithm::oneshot ? Fused::oneshot : Fused::twoshot, launch, context));
+    } else if (name == algorithm::custom_fused_norm) {
+        for (const Fused allreduce : {Fused::oneshot, Fused::twoshot})
+            candidates.push_back(std::make_unique<CustomFusedNormCandidate>(allreduce, context));
+    } else {
+        struct {
+            std::string_view name;
+            bool symmetric, separate;
+        } constexpr kinds[] = {{algorithm::nccl_separate, false, true},
+                               {algorithm::nccl_fused_norm, false, false},
+                               {algorithm::nccl_symm_separate, true, true},
+                               {algorithm::nccl_symm_fused_norm, true, false}};
+        for (const auto& kind : kinds)
+            if (kind.name == name)
+                candidates.push_back(
+                    std::make_unique<NcclCandidate>(kind.name, kind.symmetric, kind.separate, context));
+    }
+    if (candidates.empty())
+        throw InputError("algorithm `" + name + "`", "there is no such algorithm",
+                         "use nccl_separate, nccl_fused_norm, nccl_symm_separate, nccl_symm_fused_norm, "
+                         "custom_fused_norm, oneshot or twoshot");
+    return candidates;
+}
+
+} // namespace crossover

@@ -1,0 +1,45 @@
+#pragma once
+/// Samples from GPUs: the measuring half of one rank process.
+
+#include "comm/communicator.hpp"
+#include "comm/topology.hpp"
+#include "tuner/config.hpp"
+#include "tuner/samples/sample_source.hpp"
+
+#include <functional>
+#include <map>
+#include <memory>
+
+namespace crossover {
+
+/// Measures on the ranks of `world`; SPMD: all ranks make the same calls and get the same samples, bit for bit. The
+/// trials of a batch are shared out to the disjoint groups of their world size, which run side by side.
+class GpuSource : public SampleSource {
+  public:
+    /// Collective. `progress` is called after every trial of this rank.
+    GpuSource(Communicator& world, const Config& config, const Topology& topology, std::function<void()> progress);
+    ~GpuSource() override;
+
+    std::vector<Sample> measure(int session, std::span<const Trial> trials) override;
+    Fingerprint fingerprint() const override { return fingerprint_; }
+    Provenance provenance() const override { return provenance_; }
+
+  private:
+    class Group;
+    Group& group_of(int world_size);
+
+    Communicator& world_;
+    Config config_;
+    std::function<void()> progress_;
+    Fingerprint fingerprint_;
+    Provenance provenance_;
+    ClockWatch clock_;
+    int multiprocessors_ = 0;
+    std::map<int, std::unique_ptr<Group>> groups_; // by world size
+};
+
+/// Fingerprint and provenance of this machine (the part that needs no communicator).
+Fingerprint fingerprint_of(const Topology& topology, int nodes);
+Provenance provenance_of(const Topology& topology, const Config& config);
+
+} // namespace crossover

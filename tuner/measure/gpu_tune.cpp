@@ -1,0 +1,175 @@
+#include "tuner/measure/gpu_tune.hpp"
+
+#include "comm/environment.hpp"
+#include "comm/launch.hpp"
+#include "comm/topology.hpp"
+#include "tuner/error.hpp"
+#include "tuner/measure/gpu_source.hpp"
+#include "tuner/plan/run_session.hpp"
+#include "tuner/progress.hpp"
+#include "tuner/write_atomically.hpp"
+
+#include <algorithm>
+#include <iostream>
+#include <optional>
+#include <set>
+#include <unistd.h>
+
+namespace crossover {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+/// A rank that says nothing for this long hangs: one trial with the largest messages takes a few seconds.
+constexpr auto kProgressLimit = 120s;
+
+/// The config on disk for the rank processes, as long as this lives.
+class JobFile {
+  public:
+    explicit JobFile(const Config& config)
+        : path_(fs::temp_directory_path() / ("crossover-" + std::to_string(::getpid()) + ".yaml")) {
+        write_atomically(path_, to_yaml(config));
+    }
+    JobFile(const JobFile&) = delete;
+    JobFile& operator=(const JobFile&) = delete;
+    ~JobFile() {
+        std::error_code ignored;
+        fs::remove(path_, ignored);
+    }
+    const fs::path& path() const { return path_; }
+
+  private:
+    fs::path path_;
+};
+
+/// The environment that rank processes will have: see supervise_ranks().
+Environment rank_process_environment() {
+    Environment environment = read_environment();
+    environment.try_emplace("NCCL_NVLS_ENABLE", "0");
+    return environment;
+}
+
+RunRecord make_record(const Config& config, int ranks, int nodes) {
+    const Environment environment = rank_process_environment();
+    const Topology topology = read_topology(environment);
+    if (topology.gpus.empty()) throw InputError("environment", topology.problem, "see `crossover doctor`");
+    RunRecord record;
+    record.fingerprint = fingerprint_of(topology, nodes);
+    record.gpus = ranks;
+    record.provenance = provenance_of(topology, config);
+    for (const auto& [name, value] : relevant_variables(environment)) record.provenance.environment[name] = value;
+    record.config = config;
+    return record;
+}
+
+/// Which rank processes this driver starts: all, or the one of its own rank.
+RankJob make_job(const Config& config, const std::optional<RankEnvironment>& self) {
+    const int largest = *std::max_element(config.world_sizes.begin(), config.world_sizes.end());
+    RankJob job;
+    if (self) {
+        if (largest > self->world_size)
+            throw InputError("world_sizes",
+                             std::to_string(largest) + " is above the " + std::to_string(self->world_size) +
+                                 " ranks that " + std::string(to_string(self->launcher)) + " started",
+                             "start more ranks, or leave it out of the config");
+        job.ranks = {{self->rank, self->local_rank}};
+        job.world_size = self->world_size;
+        job.local_size = self->local_size;
+        job.address = self->address;
+    } else {
+        // All GPUs that whole groups of the largest world can use: smaller worlds run side by side on them.
+        job.world_size = gpu_count() / largest * largest;
+        if (job.world_size == 0)
+            throw InputError("world_sizes",
+                             std::to_string(largest) + " is above the " + std::to_string(gpu_count()) + " GPUs here",
+                             "leave it out of the config");
+        job.local_size = job.world_size;
+        for (int rank = 0; rank < job.world_size; ++rank) job.ranks.push_back({rank, rank});
+    }
+    job.progress_limit = kProgressLimit;
+    return job;
+}
+
+/// Rank 0's samples so far, on every rank.
+std::vector<Sample> share_samples(Communicator& comm, const std::optional<Journal>& journal) {
+    std::string text = journal ? samples_csv(journal->existing()) : "";
+    std::uint64_t size = text.size();
+    comm.broadcast_bytes(std::as_writable_bytes(std::span(&size, 1)), 0);
+    text.resize(size);
+    comm.broadcast_bytes(std::as_writable_bytes(std::span(text)), 0);
+    return parse_samples(text, "samples of rank 0");
+}
+
+} // namespace
+
+int gpu_count() {
+    int count = 0;
+    if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+    cudaGetLastError(); // no driver, or no GPU
+    return 0;
+}
+
+int available_ranks() {
+    const auto self = detect_launcher(read_environment());
+    return self ? self->world_size : gpu_count();
+}
+
+bool measure_on_gpus(const Config& config, const fs::path& out, bool resume, RunRecord& record) {
+    const auto self = detect_launcher(read_environment());
+    RankJob job = make_job(config, self);
+    const int nodes = self ? self->world_size / std::max(1, self->local_size) : 1;
+    const std::optional<Config> asked = record.config; // before world sizes that this machine cannot have were left out
+    record = make_record(config, job.world_size, nodes);
+    if (asked) record.config = asked;
+    const bool writer = !self || self->rank == 0;
+    if (writer) begin_run(out, record, resume); // fails before anything is measured; closed for the rank process
+
+    const JobFile file(config);
+    for (int session = 0; session < config.sessions; ++session) {
+        job.port = self ? session_port(*self, session) : free_port();
+        job.arguments = {"rank", file.path().string(), out.string(), std::to_string(session)};
+        if (const auto failure = supervise_ranks(job))
+            throw std::runtime_error("session " + std::to_string(session + 1) + ": " + failure->message +
+                                     "; what was measured is in " + (out / "samples.csv").string() +
+                                     ", go on with --resume");
+    }
+    return writer;
+}
+
+int run_rank(const std::vector<std::string>& arguments) {
+    if (arguments.size() != 3)
+        throw InputError("crossover rank", "is started by `crossover tune` and `crossover bench`", "use one of those");
+    const Config config = read_config(arguments[0]);
+    const fs::path out = arguments[1];
+    const int session = std::stoi(arguments[2]);
+
+    const Environment environment = read_environment();
+    const ProgressReporter reporter(environment);
+    Communicator world = Communicator::connect(rank_environment(environment));
+    GpuSource source(world, config, read_topology(environment), [&reporter] { reporter.report(); });
+    reporter.report();
+
+    std::optional<Journal> journal;
+    if (world.rank() == 0) journal.emplace(out / "samples.csv", true);
+    std::vector<Sample> samples = share_samples(world, journal);
+
+    // One trial a group and batch: a killed run loses the trials in flight. The smallest world has the most groups.
+    const int smallest = *std::min_element(config.world_sizes.begin(), config.world_sizes.end());
+    const auto plan = make_grid_plan(config, static_cast<std::size_t>(std::max(1, world.size() / smallest)));
+    std::set<Point> done;
+    for (const Sample& sample : samples)
+        if (sample.session == session) done.insert(sample.point);
+    std::optional<Progress> progress;
+    if (journal) progress.emplace(plan->expected_points() - std::min(plan->expected_points(), done.size()), stderr);
+    run_session(session, *plan, source, samples, [&](std::span<const Trial> trials, std::span<const Sample> measured) {
+        if (!journal) return;
+        journal->append(measured);
+        progress->advance(trials.size(), "session " + std::to_string(session + 1) + "/" +
+                                             std::to_string(config.sessions) + ", world size " +
+                                             std::to_string(trials.front().point.cell.world_size) + ", points");
+    });
+    return 0;
+}
+
+} // namespace crossover

@@ -1,0 +1,45 @@
+#pragma once
+/// Times of graphs on all ranks of a group, interleaved.
+
+#include "comm/communicator.hpp"
+#include "comm/symmetric_buffer.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace crossover {
+
+/// Lets the ranks of a group begin together: a device-side barrier in the stream.
+class DeviceBarrier {
+  public:
+    /// Collective.
+    explicit DeviceBarrier(Communicator& comm);
+    /// All ranks' streams pass this point within about a microsecond, and then wait `pause_us` more, in which the host
+    /// can put what follows into the stream. Gives up after `timeout_ns`.
+    void enqueue(cudaStream_t stream, double pause_us, std::uint64_t timeout_ns);
+
+  private:
+    SymmetricBuffer flags_;
+    unsigned epoch_ = 0;
+};
+
+/// Median and tenths over replays of the slowest rank's time, µs a call.
+struct GraphTime {
+    double median_us = 0, p10_us = 0, p90_us = 0;
+    int replays = 0;
+};
+
+struct TimingOptions {
+    int warmup = 3;
+    int trials = 15;
+    int calls = 20; // in each graph
+    std::uint64_t timeout_ns = 2'000'000'000;
+    std::function<void(cudaStream_t)> before_replay; // enqueued untimed, e.g. to make the caches cold
+};
+
+/// Replays the graphs in turns (A B C, C B A, …) so that drift hits all alike; collective over `comm`.
+std::vector<GraphTime> time_interleaved(const std::vector<GraphExec>& graphs, Communicator& comm,
+                                        DeviceBarrier& barrier, const TimingOptions& options, cudaStream_t stream);
+
+} // namespace crossover

@@ -1,0 +1,126 @@
+#include "tuner/samples/run_record.hpp"
+
+#include "tuner/config_yaml.hpp"
+#include "tuner/error.hpp"
+#include "tuner/provenance_yaml.hpp"
+#include "tuner/read_file.hpp"
+#include "tuner/write_atomically.hpp"
+#include "tuner/yaml_map.hpp"
+#include "tuner/yaml_writer.hpp"
+
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace crossover {
+namespace {
+
+YAML::Node to_document(const RunRecord& record) {
+    YAML::Node document;
+    document["crossover_version"] = text_node(record.crossover_version);
+    document["source"] = text_node(record.source);
+    put_fingerprint(document, record.fingerprint);
+    document["gpus"] = number_node(record.gpus);
+    document["provenance"] = to_node(record.provenance);
+    if (record.config) document["config"] = to_node(*record.config);
+    return document;
+}
+
+using KeyedValues = std::vector<std::pair<std::string, std::string>>;
+
+/// ("config.sweep.world_sizes", "[2, 4, 8]") for every scalar and list of the document, in its order.
+void flatten(const YAML::Node& node, const std::string& key, KeyedValues& values) {
+    if (!node.IsMap()) {
+        values.emplace_back(key, YAML::Dump(node));
+        return;
+    }
+    for (const auto& entry : node)
+        flatten(entry.second, key.empty() ? entry.first.Scalar() : key + "." + entry.first.Scalar(), values);
+}
+
+std::string value_of(const KeyedValues& values, const std::string& key) {
+    for (const auto& [known, value] : values)
+        if (known == key) return value;
+    return "absent";
+}
+
+/// What may differ between a run and its continuation: when it was, how much there is, what is made of it.
+bool may_differ(std::string_view key) {
+    if (key.starts_with("provenance.extra.")) return key != "provenance.extra.recording";
+    return key == "provenance.date" || key == "provenance.sessions" || key == "provenance.samples" ||
+           key == "config.measurement.sessions" || key.starts_with("config.fit.");
+}
+
+/// @throws InputError for the first key in which the two records differ and must not
+void require_same_run(const std::filesystem::path& path, const RunRecord& then, const RunRecord& now) {
+    KeyedValues before, after;
+    flatten(to_document(then), "", before);
+    flatten(to_document(now), "", after);
+    KeyedValues all = before;
+    all.insert(all.end(), after.begin(), after.end());
+    for (const auto& [key, ignored] : all) {
+        const std::string value = value_of(before, key), value_now = value_of(after, key);
+        if (value == value_now || may_differ(key)) continue;
+        const bool is_config = key.starts_with("config.");
+        throw InputError(path.string(),
+                         "cannot resume: `" + key + "` was " + value + " in the run that is there and is " + value_now +
+                             " now",
+                         std::string(is_config ? "pass the config of that run" : "continue on that machine") +
+                             ", or name another folder with --out");
+    }
+}
+
+void create_folder(const std::filesystem::path& folder) {
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    if (error || !std::filesystem::is_directory(folder))
+        throw InputError(folder.string(),
+                         "cannot create the folder: " + (error ? error.message() : "a file of that name is there"),
+                         "name a folder that you may write to with --out");
+}
+
+} // namespace
+
+RunRecord read_provenance(const std::filesystem::path& path) {
+    const std::string file = path.string();
+    YamlMap map(load_yaml(read_file(path, "the provenance"), file), file, "the provenance");
+    RunRecord record;
+    record.crossover_version = map.get<std::string>("crossover_version");
+    record.source = map.get_word(
+        "source",
+        [](const std::string& word) -> std::optional<std::string> {
+            if (word == "gpu" || word == "recording" || word == "import") return word;
+            return std::nullopt;
+        },
+        "gpu, recording, import");
+    record.fingerprint = take_fingerprint(map);
+    record.gpus = map.find<int>("gpus").value_or(0);
+    record.provenance = parse_provenance(map.get_node("provenance"), file);
+    if (const auto config = map.find_node("config")) record.config = parse_config(*config, file);
+    map.finish();
+    return record;
+}
+
+void write_provenance(const std::filesystem::path& path, const RunRecord& record) {
+    write_atomically(path, write_yaml(to_document(record)));
+}
+
+Journal begin_run(const std::filesystem::path& folder, const RunRecord& record, bool resume) {
+    create_folder(folder);
+    const std::filesystem::path samples = folder / "samples.csv", provenance = folder / "provenance.yaml";
+    const bool has_record = std::filesystem::exists(provenance);
+    if (std::filesystem::exists(samples)) {
+        if (!resume && has_record && read_provenance(provenance).source == "recording") {
+            std::filesystem::remove(samples);
+        } else if (Journal journal(samples, resume); !journal.existing().empty()) { // throws unless it may go on
+            if (!has_record)
+                throw InputError(samples.string(), "cannot resume without a provenance.yaml beside it",
+                                 "put it back, or name another folder with --out");
+            require_same_run(provenance, read_provenance(provenance), record);
+        }
+    }
+    write_provenance(provenance, record);
+    return Journal(samples, resume);
+}
+
+} // namespace crossover

@@ -1,0 +1,21 @@
+#pragma once
+/// Where samples come from: GPUs (tuner/measure) or a recording (tuner/samples/recording).
+
+#include "tuner/plan/plan.hpp"
+#include "tuner/table.hpp"
+
+#include <span>
+#include <vector>
+
+namespace crossover {
+
+class SampleSource {
+  public:
+    virtual ~SampleSource() = default;
+    /// One sample per trial and algorithm, in that order; what could not be measured is a sample that says so.
+    virtual std::vector<Sample> measure(int session, std::span<const Trial> trials) = 0;
+    virtual Fingerprint fingerprint() const = 0;
+    virtual Provenance provenance() const = 0;
+};
+
+} // namespace crossover

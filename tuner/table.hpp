@@ -1,0 +1,124 @@
+#pragma once
+/// The table: what `fit` concludes and every emitter, comparison and evaluation reads.
+
+#include "tuner/workload.hpp"
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace crossover {
+
+inline constexpr int kTableSchemaVersion = 1;
+
+/// `measured`: thresholds are numbers, and 0 means "never". `tie`: at every size the fastest fused algorithm and the
+/// baseline are within the guard band of each other, so that the choice does not matter; the baseline is used and the
+/// thresholds are 0. `not_measured`: no usable samples. `unsupported`: the fused kernels cannot run this cell (`note`
+/// says why). The last two have no thresholds.
+enum class CellStatus : std::uint8_t { measured, tie, not_measured, unsupported };
+std::string_view to_string(CellStatus status);
+
+/// Why a threshold lies where it does: the curves meet there (`crossover`), the algorithm's samples end there while it
+/// still wins (`range`: beyond is not measured, or it cannot run there), or the workspace cannot hold more
+/// (`workspace`).
+enum class LimitedBy : std::uint8_t { crossover, range, workspace };
+std::string_view to_string(LimitedBy limit);
+
+/// The largest message (bytes of one rank's input, inclusive) for which an algorithm is to be used; 0 = never.
+struct Threshold {
+    std::uint64_t max_bytes = 0;
+    /// Absent with one session (coarse imported times excepted: then it is what their rounding leaves open), when
+    /// limited by range or workspace, and for 0. A lower end of 0 says that "never" cannot be ruled out.
+    std::optional<std::array<std::uint64_t, 2>> ci95;
+    LimitedBy limited_by = LimitedBy::crossover;
+    /// (time of the next algorithm ÷ time of this one) − 1 at the largest measured size not above the threshold.
+    std::optional<double> gain_at_edge;
+
+    bool operator==(const Threshold&) const = default;
+};
+
+/// Sizes min_bytes…max_bytes (inclusive; no max = open) are to use `algorithm`: a name, unfused ones included.
+struct Interval {
+    std::uint64_t min_bytes = 0;
+    std::optional<std::uint64_t> max_bytes;
+    std::string algorithm;
+
+    bool operator==(const Interval&) const = default;
+};
+
+/// Time with the table ÷ time with the best algorithm − 1, over `points` measured points.
+struct Regret {
+    double mean = 0;
+    double max = 0;
+    int points = 0;
+
+    bool operator==(const Regret&) const = default;
+};
+
+/// Consumers select by two limits: oneshot if bytes <= oneshot.max_bytes, else twoshot if bytes <= twoshot.max_bytes,
+/// else unfused. That agrees with `intervals` everywhere, unless these cannot be said with two limits (fused and
+/// unfused alternate, which `note` then says): the limits are then the pair of least regret.
+struct Cell {
+    CellKey key;
+    CellStatus status = CellStatus::not_measured;
+    std::optional<Threshold> oneshot; // absent = oneshot not measured (or unsupported)
+    /// Upper end of the fused range: twoshot serves oneshot.max_bytes + 1 … twoshot.max_bytes. Where twoshot is the
+    /// best at no size above that, it equals oneshot (0 if that is 0). Never below it. Absent = twoshot not measured
+    /// (or unsupported), and then it is to be used nowhere.
+    std::optional<Threshold> twoshot;
+    std::string baseline; // fastest unfused algorithm at the upper fused threshold
+    std::uint64_t workspace_bytes = 0;
+    std::uint64_t measured_min_bytes = 0; // the range that samples cover
+    std::uint64_t measured_max_bytes = 0;
+    /// Contiguous from 0, the last one open. Where a fused algorithm still wins at the largest size measured, the last
+    /// one is `not_measured`; where an unfused one has overtaken it, that one goes on.
+    std::vector<Interval> intervals;
+    std::optional<Regret> regret;
+    std::string note; // one line: why unsupported, what costs over 1 %, …
+
+    bool operator==(const Cell&) const = default;
+};
+
+/// What the numbers depend on. Two tables compare only where this is equal.
+struct Fingerprint {
+    std::string sku;
+    std::string compute_capability;
+    std::string topology = "nvswitch"; // nvswitch | nvlink | pcie
+    bool multicast = false;
+    int nodes = 1;
+
+    bool operator==(const Fingerprint&) const = default;
+};
+
+struct Provenance {
+    std::string driver, cuda, nccl, date;
+    int sessions = 0;
+    std::int64_t samples = 0;
+    std::map<std::string, std::string> environment; // variables that change results, e.g. NCCL_NVLS_ENABLE
+    std::map<std::string, std::string> extra;       // clocks, cache state, host, command line, …
+
+    bool operator==(const Provenance&) const = default;
+};
+
+struct Table {
+    int schema_version = kTableSchemaVersion;
+    std::string crossover_version;
+    Fingerprint fingerprint;
+    std::string source = "gpu"; // gpu | recording | import
+    Provenance provenance;
+    std::vector<Cell> cells; // sorted by key
+
+    bool operator==(const Table&) const = default;
+};
+
+/// The cell with this key, or nullptr.
+const Cell* find_cell(const Table& table, const CellKey& key);
+
+/// What the table says to run: the name in the interval that holds `bytes`; the baseline for a tie; `not_measured` when
+/// the cell is absent, not measured or unsupported.
+std::string_view select_algorithm(const Cell& cell, std::uint64_t bytes);
+
+} // namespace crossover

@@ -1,0 +1,158 @@
+#pragma once
+/// A YAML mapping read strictly: each key is taken once, what is left over is an error, every error names file:line.
+
+#include "tuner/error.hpp"
+#include "tuner/nearest.hpp"
+
+#include <charconv>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+#include <yaml-cpp/yaml.h>
+
+namespace crossover {
+
+/// "file:line" of a node; the file alone where yaml-cpp kept no mark.
+inline std::string place_of(const std::string& file, const YAML::Node& node) {
+    const YAML::Mark mark = node.Mark();
+    return mark.is_null() ? file : file + ":" + std::to_string(mark.line + 1);
+}
+
+/// Parses text. @throws InputError with file:line for malformed YAML.
+inline YAML::Node load_yaml(const std::string& text, const std::string& file) {
+    try {
+        return YAML::Load(text);
+    } catch (const YAML::Exception& error) {
+        const std::string place = error.mark.is_null() ? file : file + ":" + std::to_string(error.mark.line + 1);
+        throw InputError(place, "malformed YAML: " + error.msg, "correct it");
+    }
+}
+
+/// A scalar as T: integers and floats in full and in range (nothing after the digits, no octal), true/false, text.
+template <class T>
+std::optional<T> scalar_as(const YAML::Node& node) {
+    if (!node.IsScalar()) return std::nullopt;
+    const std::string& text = node.Scalar();
+    if constexpr (std::is_same_v<T, std::string>) {
+        return text;
+    } else if constexpr (std::is_same_v<T, bool>) {
+        if (text == "true" || text == "false") return text == "true";
+        return std::nullopt;
+    } else {
+        T value{};
+        const char* end = text.data() + text.size();
+        const auto [stop, error] = std::from_chars(text.data(), end, value);
+        if (error != std::errc{} || stop != end) return std::nullopt;
+        if constexpr (std::is_floating_point_v<T>)
+            if (value - value != T{}) return std::nullopt; // inf, nan
+        return value;
+    }
+}
+
+template <class T>
+constexpr std::string_view kind_of_scalar() {
+    if constexpr (std::is_same_v<T, std::string>) return "text";
+    if constexpr (std::is_same_v<T, bool>) return "true or false";
+    if constexpr (std::is_floating_point_v<T>) return "a number";
+    if constexpr (std::is_unsigned_v<T>) return "an integer from 0";
+    return "an integer";
+}
+
+class YamlMap {
+  public:
+    /// @param what names the mapping in errors, e.g. "the table", "a cell"
+    /// @throws InputError unless node is a mapping in which no key stands twice
+    YamlMap(const YAML::Node& node, std::string file, std::string what)
+        : node_(node), file_(std::move(file)), what_(std::move(what)) {
+        if (!node_.IsMap()) fail(node_, what_ + " is not a mapping", "write `key: value` lines");
+        std::set<std::string> seen;
+        for (const auto& entry : node_)
+            if (!entry.first.IsScalar() || !seen.insert(entry.first.Scalar()).second)
+                fail(entry.first, "`" + (entry.first.IsScalar() ? entry.first.Scalar() : "?") + "` twice in " + what_,
+                     "keep one");
+    }
+
+    const std::string& file() const { return file_; }
+    const YAML::Node& node() const { return node_; }
+
+    [[noreturn]] void fail(const YAML::Node& at, const std::string& what, const std::string& remedy) const {
+        throw InputError(place_of(file_, at), what, remedy);
+    }
+
+    /// The node under `key`; nothing if the key is absent.
+    std::optional<YAML::Node> find_node(const std::string& key) {
+        known_.push_back(key);
+        const YAML::Node& looked_at = node_; // operator[] of a non-const node inserts
+        const YAML::Node found = looked_at[key];
+        if (!found.IsDefined()) return std::nullopt;
+        return found;
+    }
+    YAML::Node get_node(const std::string& key) {
+        if (auto found = find_node(key)) return *found;
+        for (const auto& entry : node_) // more likely misspelt than forgotten
+            if (nearest(entry.first.Scalar(), std::vector<std::string>{key}) == key && !is_known(entry.first.Scalar()))
+                fail_unknown(entry.first, key);
+        fail(node_, "`" + key + "` is missing in " + what_, "add it");
+    }
+
+    template <class T>
+    std::optional<T> find(const std::string& key) {
+        const auto found = find_node(key);
+        if (!found) return std::nullopt;
+        return as<T>(*found, key);
+    }
+    template <class T>
+    T get(const std::string& key) {
+        return as<T>(get_node(key), key);
+    }
+
+    /// The value that `parse` (text → optional) makes of the scalar under `key`.
+    template <class Parse>
+    auto get_word(const std::string& key, Parse parse, std::string_view choices) {
+        const YAML::Node found = get_node(key);
+        auto value = parse(as<std::string>(found, key));
+        if (!value) fail(found, "`" + key + "` is `" + found.Scalar() + "`", "write one of " + std::string(choices));
+        return *value;
+    }
+
+    /// The elements of the sequence under `key`; none if the key is absent.
+    std::vector<YAML::Node> find_sequence(const std::string& key) {
+        const auto found = find_node(key);
+        if (!found) return {};
+        if (!found->IsSequence()) fail(*found, "`" + key + "` is not a list", "write [a, b] or `- a` lines");
+        return {found->begin(), found->end()};
+    }
+
+    /// A scalar of this mapping as T; `key` names it in the error.
+    template <class T>
+    T as(const YAML::Node& node, const std::string& key) const {
+        if (auto value = scalar_as<T>(node)) return *std::move(value);
+        fail(node, "`" + key + "` is " + (node.IsScalar() ? "`" + node.Scalar() + "`" : "not a single value"),
+             "write " + std::string(kind_of_scalar<T>()));
+    }
+
+    /// @throws InputError for the first key that nobody asked for
+    void finish() const {
+        for (const auto& entry : node_)
+            if (const std::string& key = entry.first.Scalar(); !is_known(key))
+                fail_unknown(entry.first, nearest(key, known_));
+    }
+
+  private:
+    bool is_known(const std::string& key) const { return std::find(known_.begin(), known_.end(), key) != known_.end(); }
+    [[noreturn]] void fail_unknown(const YAML::Node& key, std::string_view near) const {
+        fail(key, "unknown key `" + key.Scalar() + "` in " + what_,
+             near.empty() ? "remove it" : "did you mean `" + std::string(near) + "`?");
+    }
+
+    YAML::Node node_;
+    std::string file_;
+    std::string what_;
+    std::vector<std::string> known_;
+};
+
+} // namespace crossover
