@@ -1,0 +1,136 @@
+#include "output/bench_report.hpp"
+
+#include "output/json.hpp"
+#include "tuner/yaml_writer.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <vector>
+
+namespace crossover {
+namespace {
+
+/// The samples of one point: neighbours in the samples' order.
+struct Configuration {
+    std::span<const Sample> samples;
+    const Sample* baseline = nullptr; // fastest unfused; null if none was measured
+};
+
+bool is_ok(const Sample& sample) { return sample.status == SampleStatus::ok; }
+
+std::vector<Configuration> configurations(std::span<const Sample> samples) {
+    std::vector<Configuration> result;
+    for (std::size_t begin = 0, end = 0; begin < samples.size(); begin = end) {
+        while (end < samples.size() && samples[end].point == samples[begin].point) ++end;
+        Configuration configuration{.samples = samples.subspan(begin, end - begin)};
+        for (const Sample& sample : configuration.samples) {
+            const bool fused = algorithm::is_fused(sample.algorithm.substr(0, sample.algorithm.find('[')));
+            if (!is_ok(sample) || fused) continue;
+            if (!configuration.baseline || sample.latency_us < configuration.baseline->latency_us)
+                configuration.baseline = &sample;
+        }
+        result.push_back(configuration);
+    }
+    return result;
+}
+
+std::string fixed(double value, int digits) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.*f", digits, value);
+    return text;
+}
+
+std::string time_of(const Sample& sample) {
+    return is_ok(sample) ? fixed(sample.latency_us, 2) : sample.status == SampleStatus::skipped ? "skipped" : "FAILED";
+}
+
+std::string speedup_of(const Sample& sample, const Configuration& configuration) {
+    if (!is_ok(sample) || !configuration.baseline) return "-";
+    if (&sample == configuration.baseline) return "baseline";
+    return fixed(configuration.baseline->latency_us / sample.latency_us, 2) + "x";
+}
+
+std::string title(const Point& point) {
+    return "num_tokens=" + std::to_string(point.num_tokens) + ", hidden_dim=" + std::to_string(point.hidden_dim) +
+           ", world_size=" + std::to_string(point.cell.world_size);
+}
+
+std::string subtitle(const Point& point) {
+    return "dtype=" + std::string(to_string(point.cell.dtype)) +
+           ", residual=" + (has_residual(point.cell.pattern) ? "yes" : "no") +
+           ", quant=" + std::string(to_string(point.cell.quant)) +
+           ", pattern=" + std::string(to_string(point.cell.pattern)) + ", " + std::to_string(message_bytes(point)) +
+           " bytes";
+}
+
+std::string padded(std::string text, std::size_t width) {
+    text.resize(std::max(text.size(), width), ' ');
+    return text;
+}
+
+} // namespace
+
+std::string bench_text(std::span<const Sample> samples) {
+    std::size_t width = 24;
+    for (const Sample& sample : samples) width = std::max(width, sample.algorithm.size() + 2);
+    const std::string rule(width + 36, '=');
+    const std::string thin(width + 36, '-');
+    std::string text;
+    for (const Configuration& configuration : configurations(samples)) {
+        const Point& point = configuration.samples.front().point;
+        text += "\n" + rule + "\n" + title(point) + "\n" + subtitle(point) + "\n" + rule + "\n";
+        text +=
+            padded("Algorithm", width) + padded("Time (us)", 12) + padded("Speedup", 12) + "Rel. error\n" + thin + "\n";
+        for (const Sample& sample : configuration.samples) {
+            char error[32];
+            std::snprintf(error, sizeof error, "%.1e", sample.rel_error);
+            text += padded(sample.algorithm, width) + padded(time_of(sample), 12) +
+                    padded(speedup_of(sample, configuration), 12) + (is_ok(sample) ? error : sample.note) + "\n";
+        }
+    }
+    return text;
+}
+
+std::string bench_markdown(std::span<const Sample> samples) {
+    std::string text = "# Fused all-reduce benchmark\n\n";
+    if (!samples.empty())
+        text += samples.front().sku + ", compute capability " + samples.front().compute_capability +
+                ". Times in us: CUDA graphs, the slowest rank, median over replays.\n";
+    for (const Configuration& configuration : configurations(samples)) {
+        const Point& point = configuration.samples.front().point;
+        text += "\n## Configuration: " + title(point) + "\n\n" + subtitle(point) + "\n\n";
+        text += "| Algorithm | Time (us) | Speedup | Launch |\n|:--|--:|--:|:--|\n";
+        for (const Sample& sample : configuration.samples)
+            text += "| " + sample.algorithm + " | " + time_of(sample) + " | " + speedup_of(sample, configuration) +
+                    " | " + sample.note + " |\n";
+    }
+    return text;
+}
+
+std::string bench_json(std::span<const Sample> samples) {
+    YAML::Node document;
+    for (const Configuration& configuration : configurations(samples)) {
+        const Point& point = configuration.samples.front().point;
+        YAML::Node entry;
+        entry["world_size"] = number_node(point.cell.world_size);
+        entry["pattern"] = text_node(to_string(point.cell.pattern));
+        entry["dtype"] = text_node(to_string(point.cell.dtype));
+        entry["quant"] = text_node(to_string(point.cell.quant));
+        entry["hidden_dim"] = number_node(point.hidden_dim);
+        entry["num_tokens"] = number_node(point.num_tokens);
+        entry["message_bytes"] = number_node(message_bytes(point));
+        if (configuration.baseline) entry["baseline"] = text_node(configuration.baseline->algorithm);
+        for (const Sample& sample : configuration.samples) {
+            YAML::Node result;
+            result["algorithm"] = text_node(sample.algorithm);
+            result["status"] = text_node(to_string(sample.status));
+            if (is_ok(sample)) result["latency_us"] = number_node(sample.latency_us);
+            if (!sample.note.empty()) result["note"] = text_node(sample.note);
+            entry["results"].push_back(result);
+        }
+        document.push_back(entry);
+    }
+    return write_json(document);
+}
+
+} // namespace crossover

@@ -1,0 +1,19 @@
+#pragma once
+/// What `crossover bench` shows: one table a configuration, each algorithm's time and its speed-up against the faster
+/// unfused one. The columns of vLLM's and SGLang's benchmark_fused_collective.py, in µs.
+
+#include "tuner/samples/sample.hpp"
+
+#include <span>
+#include <string>
+
+namespace crossover {
+
+/// For the terminal: a table for each configuration, in the samples' order.
+std::string bench_text(std::span<const Sample> samples);
+/// The same as Markdown, with a heading that says where it was measured.
+std::string bench_markdown(std::span<const Sample> samples);
+/// The same as JSON: one object a configuration.
+std::string bench_json(std::span<const Sample> samples);
+
+} // namespace crossover

@@ -1,0 +1,32 @@
+#pragma once
+/// Numbers as people read them. Exact values stand beside them wherever a threshold is printed.
+
+#include "tuner/table.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace crossover {
+
+/// "0 B", "512 B", "128 KiB", "1.25 MiB": powers of 1024, at most 3 significant digits, "~" before it unless exact.
+std::string human_bytes(std::uint64_t bytes);
+
+/// 0.0312 → "+3.1 %"
+std::string percent(double fraction, int decimals = 1);
+
+/// Text for a comment in someone's source: control characters and backslashes, which could end or join lines, become
+/// spaces.
+std::string one_line(std::string text);
+
+/// "NVIDIA H200, compute capability 9.0, nvswitch, multicast off, nodes 1", on one line.
+std::string machine_text(const Fingerprint& machine);
+
+/// "source gpu, Crossover 0.1.0, driver …, CUDA …, NCCL …, date …, sessions 4, samples 1234", on one line; what is not
+/// known is left out.
+std::string origin_text(const Table& table);
+
+/// A Markdown pipe table with its columns aligned; `|` and line ends in cells are escaped. rows[0] is the head.
+std::string markdown_table(const std::vector<std::vector<std::string>>& rows);
+
+} // namespace crossover

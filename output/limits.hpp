@@ -1,0 +1,56 @@
+#pragma once
+/// A cell's limits as an engine understands them: one cut each, nothing where nothing is known, 0 where never.
+
+#include "tuner/table.hpp"
+
+#include <algorithm>
+#include <optional>
+
+namespace crossover {
+
+/// Largest message for which oneshot is to be used. A tie is measured, and never displaces the baseline: 0.
+inline std::optional<std::uint64_t> oneshot_limit(const Cell& cell) {
+    if (cell.status == CellStatus::tie) return 0;
+    if (!cell.oneshot) return std::nullopt;
+    return cell.oneshot->max_bytes;
+}
+
+/// Likewise for the upper end of twoshot.
+inline std::optional<std::uint64_t> twoshot_limit(const Cell& cell) {
+    if (cell.status == CellStatus::tie) return 0;
+    if (!cell.twoshot) return std::nullopt;
+    return cell.twoshot->max_bytes;
+}
+
+/// Largest message for which either fused algorithm is to be used.
+inline std::optional<std::uint64_t> fused_limit(const Cell& cell) {
+    return std::max(oneshot_limit(cell), twoshot_limit(cell)); // nullopt is less than any value
+}
+
+/// Whether the fused range ends where the samples end, so that it may well reach further.
+inline bool fused_limit_is_range_end(const Cell& cell) {
+    const auto ends = [&](const std::optional<Threshold>& threshold) {
+        return threshold && threshold->limited_by == LimitedBy::range && threshold->max_bytes == fused_limit(cell);
+    };
+    return ends(cell.oneshot) || ends(cell.twoshot);
+}
+
+/// Whether the two limits say all that the intervals say: no baseline below the fused limit, no oneshot above its own.
+inline bool limits_tell_all(const Cell& cell) {
+    return std::all_of(cell.intervals.begin(), cell.intervals.end(), [&](const Interval& interval) {
+        if (interval.algorithm == algorithm::oneshot)
+            return interval.max_bytes && interval.max_bytes <= oneshot_limit(cell);
+        if (interval.algorithm == algorithm::twoshot)
+            return interval.max_bytes && interval.max_bytes <= twoshot_limit(cell) &&
+                   interval.min_bytes > oneshot_limit(cell).value_or(0);
+        return interval.min_bytes > fused_limit(cell).value_or(0) || fused_limit(cell).value_or(0) == 0;
+    });
+}
+
+/// What several tables say of one thing that an engine cannot tell apart.
+struct Claim {
+    const Table* table;
+    const Cell* cell; // nullptr: not in that table
+};
+
+} // namespace crossover

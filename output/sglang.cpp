@@ -1,0 +1,85 @@
+#include "output/emit.hpp"
+#include "output/format.hpp"
+#include "output/limits.hpp"
+#include "tuner/error.hpp"
+
+namespace crossover {
+namespace {
+
+/// Above this FlashInfer silently runs twoshot where oneshot was asked for (its create_allreduce_fusion_workspace).
+constexpr std::uint64_t kFlashInferOneshotWorkspace = 2'145'386'496;
+
+/// FlashInfer's workspace for a model: 3 × world × max_tokens × hidden × element size.
+std::uint64_t flashinfer_workspace(int world_size, std::uint64_t tokens, std::uint64_t token_bytes) {
+    return 3 * static_cast<std::uint64_t>(world_size) * tokens * token_bytes;
+}
+
+struct Dicts {
+    std::string tokens, workspace;
+};
+
+/// The entries of one world size, for every hidden_dim.
+void add_entries(Dicts& dicts, const Cell& cell, const std::vector<std::int64_t>& hidden_dims) {
+    const std::string world = std::to_string(cell.key.world_size);
+    const auto fused = fused_limit(cell);
+    if (!fused) {
+        const std::string absent = "    # " + world + ": " + std::string(to_string(cell.status)) +
+                                   (cell.note.empty() ? "" : " (" + one_line(cell.note) + ")") + "\n";
+        dicts.tokens += absent;
+        dicts.workspace += absent;
+        return;
+    }
+    dicts.tokens += "    " + world + ": {";
+    dicts.workspace += "    " + world + ": {";
+    std::string notes;
+    for (const std::int64_t hidden_dim : hidden_dims) {
+        const std::uint64_t token_bytes = static_cast<std::uint64_t>(hidden_dim) * element_size(cell.key.dtype);
+        const std::uint64_t tokens = *fused / token_bytes;
+        const std::uint64_t workspace = flashinfer_workspace(cell.key.world_size, tokens, token_bytes);
+        const std::string key = (hidden_dim == hidden_dims.front() ? "" : ", ") + std::to_string(hidden_dim) + ": ";
+        dicts.tokens += key + std::to_string(tokens);
+        dicts.workspace += key + std::to_string(workspace);
+        if (workspace > kFlashInferOneshotWorkspace)
+            notes += "; " + std::to_string(hidden_dim) + ": FlashInfer would run twoshot only";
+    }
+    dicts.tokens += "},  # " + std::to_string(*fused) + " B" +
+                    (fused_limit_is_range_end(cell) ? ", not measured above" : "") +
+                    (limits_tell_all(cell) ? "" : ", one cut for several intervals") + "\n";
+    dicts.workspace += "}," + (notes.empty() ? "" : "  # WARNING: workspace too large" + notes) + "\n";
+}
+
+} // namespace
+
+std::string emit_sglang(const Table& table, const EngineOptions& options) {
+    if (options.hidden_dims.empty())
+        throw InputError("emit sglang", "SGLang's limit is in tokens and depends on the model", "pass --hidden-dim");
+    Dicts dicts;
+    bool any = false;
+    for (const Cell& cell : table.cells) {
+        if (cell.key != CellKey{.dtype = options.dtype, .quant = options.quant, .world_size = cell.key.world_size})
+            continue;
+        add_entries(dicts, cell, options.hidden_dims);
+        any = true;
+    }
+    if (!any)
+        throw InputError("emit sglang",
+                         "the table has no cell for dtype " + std::string(to_string(options.dtype)) + ", quant " +
+                             std::string(to_string(options.quant)),
+                         "name another --dtype or --quant");
+    return "# Written by `crossover emit sglang` from dtype " + std::string(to_string(options.dtype)) + ", quant " +
+           std::string(to_string(options.quant)) + ".\n# " + machine_text(table.fingerprint) + "; " +
+           origin_text(table) +
+           "\n"
+           "# SGLang fuses 0 < tokens <= FUSE_ALLREDUCE_MAX_BATCH_SIZE, one number for all models, world sizes and "
+           "GPUs:\n"
+           "# set it to the entry of the world size and hidden_dim that you serve. 0 = never. What is absent was not\n"
+           "# measured.\n\n"
+           "# world size: {hidden_dim: tokens}\n"
+           "FUSED_ALLREDUCE_MAX_TOKENS: dict[int, dict[int, int]] = {\n" +
+           dicts.tokens +
+           "}\n\n# world size: {hidden_dim: bytes of FlashInfer's workspace for so many tokens}\n"
+           "FLASHINFER_WORKSPACE_BYTES: dict[int, dict[int, int]] = {\n" +
+           dicts.workspace + "}\n";
+}
+
+} // namespace crossover
