@@ -1,0 +1,49 @@
+/// Any bytes as a result file of CROSSOVER_FUZZ_FORMAT: an InputError, or samples that read_samples() takes back.
+#include "tests/fuzz/support.hpp"
+#include "tuner/error.hpp"
+#include "tuner/samples/importers/import.hpp"
+#include "tuner/samples/journal.hpp"
+
+#include <cmath>
+
+using namespace crossover;
+
+namespace {
+
+void check(const Sample& sample) {
+    using fuzz::require;
+    const bool ok = sample.status == SampleStatus::ok;
+    require(sample.session >= 0 && sample.replays >= 0, "counts are not negative");
+    require(sample.point.cell.world_size >= 2 && sample.point.hidden_dim > 0 && sample.point.num_tokens > 0,
+            "a sample has a shape");
+    require(message_bytes(sample.point) < std::uint64_t{1} << 62, "bytes do not overflow");
+    require(!sample.algorithm.empty() && sample.algorithm != algorithm::not_measured, "an algorithm has a name");
+    require(std::isfinite(sample.latency_us) && std::isfinite(sample.p90_us), "times are finite");
+    require(!ok || (0 < sample.p10_us && sample.p10_us <= sample.latency_us && sample.latency_us <= sample.p90_us),
+            "percentiles enclose the time");
+    require(ok || (sample.latency_us == 0 && !sample.note.empty()), "what is not ok says why");
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    constexpr ImportFormat format = ImportFormat::CROSSOVER_FUZZ_FORMAT;
+    const ImportInput input{std::string(reinterpret_cast<const char*>(data), size), "results"};
+    ImportOptions options{.sku = "NVIDIA B200", .compute_capability = "10.0", .world_size = {}};
+    if (format == ImportFormat::flashinfer) options.world_size = 8;
+    Imported imported;
+    try {
+        imported = import_samples(format, {&input, 1}, options);
+    } catch (const InputError&) {
+        return 0;
+    }
+    fuzz::require(!imported.samples.empty(), "a file without results is an error");
+    std::string csv = std::string(kSamplesHeader) + "\n";
+    for (const Sample& sample : imported.samples) {
+        check(sample);
+        csv += to_csv_row(sample) + "\n";
+    }
+    fuzz::require(read_samples(fuzz::MemoryFile(csv).path()) == imported.samples,
+                  "samples.csv keeps what was imported");
+    return 0;
+}

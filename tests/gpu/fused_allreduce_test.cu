@@ -1,0 +1,394 @@
+/// oneshot and twoshot against the float64 reference, against each other and across ranks; adversarial values; long
+/// mixed sequences on one workspace; late ranks; time-outs. Needs one GPU or more.
+
+#define DOCTEST_CONFIG_IMPLEMENT
+#include "tests/gpu/in_process_world.cuh"
+
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <string>
+
+using namespace crossover;
+using namespace crossover::testing;
+
+namespace {
+
+constexpr std::size_t kWorkspaceBytes = std::size_t{64} << 20;
+constexpr float kFp8Scale = 0.03125f, kFp4GlobalScale = 64.0f;
+
+const char* name_of(Fused algorithm) { return algorithm == Fused::oneshot ? "oneshot" : "twoshot"; }
+
+std::string describe(Fused algorithm, const FusedAllReduce& call, int world) {
+    std::string text = name_of(algorithm);
+    for (auto word : {to_string(call.pattern), to_string(call.dtype), to_string(call.quant)})
+        text.append(" ").append(word);
+    return text + " n=" + std::to_string(world) + " " + std::to_string(call.num_tokens) + "x" +
+           std::to_string(call.hidden_dim);
+}
+
+ReferenceCall reference_of(const FusedAllReduce& call, int world, std::uint64_t seed) {
+    ReferenceCall reference;
+    reference.pattern = call.pattern;
+    reference.dtype = call.dtype;
+    reference.quant = call.quant;
+    reference.world_size = world;
+    reference.hidden_dim = call.hidden_dim;
+    reference.eps = call.eps;
+    reference.fp8_scale = kFp8Scale;
+    reference.fp4_global_scale = kFp4GlobalScale;
+    reference.input = [=](int rank, std::int64_t t, std::int64_t c) { return input_value(seed, rank, t, c); };
+    reference.residual = [=](std::int64_t t, std::int64_t c) { return residual_value(seed, t, c); };
+    reference.gamma = [=](std::int64_t c) { return gamma_value(seed, c); };
+    return reference;
+}
+
+/// One row of rank 0's results against the reference; adds to `error`.
+void check_row(InProcessWorld& world, const FusedAllReduce& call, const ReferenceCall& reference, std::int64_t token,
+               RelativeError& error) {
+    const ReferenceRow expected = reference_row(reference, token);
+    const auto hidden = static_cast<std::size_t>(call.hidden_dim);
+    const RankMemory& memory = world.ranks[0];
+    const std::size_t row_bytes = output_bytes(call) / static_cast<std::size_t>(call.num_tokens);
+    const auto row = download(memory.output.data() + static_cast<std::size_t>(token) * row_bytes, row_bytes);
+    const auto codes = unpack_codes(output_format(reference), row);
+    std::vector<std::uint8_t> scales;
+    if (call.quant == Quant::fp4) {
+        const auto blocks = static_cast<std::int64_t>(hidden / kFp4BlockSize);
+        const auto all = download(memory.scales.data(), scale_bytes(call.scale_layout, call.num_tokens, blocks));
+        for (std::int64_t block = 0; block < blocks; ++block)
+            scales.push_back(static_cast<std::uint8_t>(all[scale_offset(call.scale_layout, token, block, blocks)]));
+    }
+    error.add(dequantized(reference, codes, scales), expected.output);
+
+    if (has_residual(call.pattern)) { // known bit for bit: the inputs' sums are exact in fp32
+        const auto bytes = hidden * element_size(call.dtype);
+        const auto residual =
+            unpack_codes(format_of(call.dtype),
+                         download(memory.residual_out.data() + static_cast<std::size_t>(token) * bytes, bytes));
+        std::size_t wrong = 0;
+        for (std::size_t c = 0; c < hidden; ++c)
+            wrong += decode(format_of(call.dtype), residual[c]) != expected.reduced[c];
+        CHECK(wrong == 0);
+    }
+}
+
+/// How far a result may be from float64: norm and quantization round once, and rarely to the neighbour.
+double tolerance(const FusedAllReduce& call) {
+    if (call.quant == Quant::fp8) return 5e-3;
+    if (call.quant == Quant::fp4) return 1e-2;
+    return call.dtype == DType::float32 ? 1e-6 : 5e-4;
+}
+
+/// A copy between buffers of GPUs returns before it is done; what follows writes to the source from another stream.
+void copy_and_wait(void* to, const void* from, std::size_t bytes) {
+    CROSSOVER_CUDA_CHECK(cudaMemcpy(to, from, bytes, cudaMemcpyDefault));
+    CROSSOVER_CUDA_CHECK(cudaDeviceSynchronize());
+}
+
+/// Runs both algorithms and checks them: reference on sampled rows, all ranks equal, oneshot equal to twoshot.
+void check_call(InProcessWorld& world, const FusedAllReduce& call, std::uint64_t seed) {
+    world.fill(call, seed, call.quant == Quant::fp4 ? kFp4GlobalScale : kFp8Scale);
+    const ReferenceCall reference = reference_of(call, world.size(), seed);
+    const RankMemory& first = world.ranks[0];
+    DeviceBuffer<std::byte> output(first.output.size()), residual(first.residual_out.size());
+    for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+        INFO(describe(algorithm, call, world.size()));
+        world.poison();
+        world.run(algorithm, call, world.launch_for(algorithm, call));
+        RelativeError error;
+        for (const std::int64_t token : {std::int64_t{0}, call.num_tokens / 2, call.num_tokens - 1})
+            check_row(world, call, reference, token, error);
+        CHECK(error.value() <= tolerance(call));
+
+        const std::size_t residual_size =
+            has_residual(call.pattern)
+                ? static_cast<std::size_t>(call.num_tokens * call.hidden_dim) * element_size(call.dtype)
+                : 0;
+        for (int rank = 1; rank < world.size(); ++rank) {
+            const RankMemory& other = world.ranks[rank];
+            CHECK(world.differences(first.output.data(), other.output.data(), output_bytes(call)) == 0);
+            CHECK(world.differences(first.residual_out.data(), other.residual_out.data(), residual_size) == 0);
+            CHECK(world.differences(first.scales.data(), other.scales.data(), first.scales.bytes()) == 0);
+        }
+        if (algorithm == Fused::oneshot) {
+            copy_and_wait(output.data(), first.output.data(), output_bytes(call));
+            copy_and_wait(residual.data(), first.residual_out.data(), residual_size);
+        } else {
+            CHECK(world.differences(first.output.data(), output.data(), output_bytes(call)) == 0);
+            CHECK(world.differences(first.residual_out.data(), residual.data(), residual_size) == 0);
+        }
+    }
+}
+
+} // namespace
+
+TEST_CASE("every pattern, dtype and quant mode agrees with float64 and across ranks and algorithms") {
+    for (const int size : {2, 4, 8}) {
+        InProcessWorld world(size, std::size_t{16} << 20, kWorkspaceBytes);
+        std::uint64_t seed = 1;
+        for (const auto& pattern : kPatterns)
+            for (const auto& dtype : kDTypes)
+                for (const auto& quant : kQuants)
+                    for (const std::int64_t hidden : {1024, 2880, 7168, 8192})
+                        for (const std::int64_t tokens : {1, 3, 33, 130}) {
+                            if (quant.value != Quant::none && !has_norm(pattern.value)) continue;
+                            FusedAllReduce call;
+                            call.pattern = pattern.value;
+                            call.dtype = dtype.value;
+                            call.quant = quant.value;
+                            call.scale_layout = tokens % 2 ? ScaleLayout::swizzled : ScaleLayout::linear;
+                            call.num_tokens = tokens;
+                            call.hidden_dim = hidden;
+                            check_call(world, call, seed++);
+                        }
+    }
+}
+
+TEST_CASE("shapes from a fraction of a unit to many iterations of the ring") {
+    for (const int size : {2, 4, 8}) {
+        InProcessWorld world(size, std::size_t{64} << 20, kWorkspaceBytes);
+        std::uint64_t seed = 1000;
+        for (const auto& [tokens, hidden] : std::vector<std::pair<std::int64_t, std::int64_t>>{
+                 {1, 16}, {5, 264}, {2, 504}, {4096, 1024}, {4096, 8192}, {1500, 2880}, {700, 16384}, {9, 65536}}) {
+            FusedAllReduce call;
+            call.num_tokens = tokens;
+            call.hidden_dim = hidden;
+            check_call(world, call, seed++);
+        }
+    }
+}
+
+TEST_CASE("bits do not depend on the launch parameters") {
+    for (const int size : {2, 8}) {
+        InProcessWorld world(size, std::size_t{4} << 20, kWorkspaceBytes);
+        FusedAllReduce call;
+        call.num_tokens = 37;
+        call.hidden_dim = 7168;
+        world.fill(call, 5, 1);
+        world.run(Fused::oneshot, call, world.launch_for(Fused::oneshot, call));
+        const std::size_t bytes = output_bytes(call);
+        DeviceBuffer<std::byte> expected(bytes);
+        copy_and_wait(expected.data(), world.ranks[0].output.data(), bytes);
+        for (const int cluster_size : {1, 2, 4, 8})
+            for (const int threads : {128, 256, 512})
+                for (const int clusters : {1, 2})
+                    for (const int ahead : {0, 1, 2})
+                        for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+                            const LaunchParameters launch{.cluster_size = cluster_size,
+                                                          .clusters = clusters,
+                                                          .threads = threads,
+                                                          .push_ahead = ahead,
+                                                          .consume_behind = ahead,
+                                                          .pdl = true};
+                            if (unsupported(algorithm, world.call_of(call, 0), world.workspaces[0], launch)) continue;
+                            INFO(name_of(algorithm) << " n=" << size << " cluster " << cluster_size << " clusters "
+                                                    << clusters << " threads " << threads << " ahead " << ahead);
+                            world.poison();
+                            world.run(algorithm, call, launch);
+                            for (int rank = 0; rank < size; ++rank)
+                                CHECK(world.differences(expected.data(), world.ranks[rank].output.data(), bytes) == 0);
+                        }
+    }
+}
+
+TEST_CASE("special values pass through the protocol: NaNs with every payload, infinities, zeros, subnormals") {
+    for (const int size : {2, 4, 8})
+        for (const auto& dtype : kDTypes) {
+            InProcessWorld world(size, std::size_t{1} << 20, kWorkspaceBytes);
+            FusedAllReduce call;
+            call.pattern = Pattern::allreduce;
+            call.dtype = dtype.value;
+            call.num_tokens = 16;
+            call.hidden_dim = 4096;
+            // All 65536 codes of a 16-bit type in turn, the sentinel of the protocol among them; the high half in fp32.
+            const auto code_of = [&](int rank, std::size_t i) -> std::uint32_t {
+                const auto code =
+                    static_cast<std::uint32_t>(i * 40503u + static_cast<std::uint32_t>(rank) * 7u) & 0xFFFFu;
+                const bool all_ones = i % 64 < 2;
+                if (dtype.value == DType::float32) return all_ones ? 0xFFFFFFFFu : code << 16 | (code & 0xFFu);
+                return all_ones ? 0xFFFFu : code;
+            };
+            const std::size_t elements = 16 * 4096;
+            for (int rank = 0; rank < size; ++rank) {
+                std::vector<std::byte> host(elements * element_size(dtype.value));
+                for (std::size_t i = 0; i < elements; ++i) {
+                    const std::uint32_t code = code_of(rank, i);
+                    std::memcpy(host.data() + i * element_size(dtype.value), &code, element_size(dtype.value));
+                }
+                CROSSOVER_CUDA_CHECK(
+                    cudaMemcpy(world.ranks[rank].input.data(), host.data(), host.size(), cudaMemcpyHostToDevice));
+            }
+            ReferenceCall reference;
+            reference.pattern = call.pattern;
+            reference.dtype = call.dtype;
+            reference.world_size = size;
+            reference.hidden_dim = call.hidden_dim;
+            reference.input = [&](int rank, std::int64_t t, std::int64_t c) {
+                return decode(format_of(dtype.value), code_of(rank, static_cast<std::size_t>(t * 4096 + c)));
+            };
+            for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+                INFO(describe(algorithm, call, size));
+                world.poison();
+                world.run(algorithm, call, world.launch_for(algorithm, call));
+                for (std::int64_t token = 0; token < call.num_tokens; ++token) {
+                    const std::vector<double> expected = reduced_in_rank_order(reference, token);
+                    const std::size_t bytes = 4096 * element_size(dtype.value);
+                    const auto got = unpack_codes(
+                        format_of(dtype.value),
+                        download(world.ranks[0].output.data() + static_cast<std::size_t>(token) * bytes, bytes));
+                    std::size_t wrong = 0;
+                    for (std::size_t c = 0; c < 4096; ++c) {
+                        const double value = decode(format_of(dtype.value), got[c]);
+                        wrong += !(value == expected[c] || (value != value && expected[c] != expected[c]));
+                    }
+                    CHECK(wrong == 0);
+                }
+                for (int rank = 1; rank < size; ++rank)
+                    CHECK(world.differences(world.ranks[0].output.data(), world.ranks[rank].output.data(),
+                                            output_bytes(call)) == 0);
+            }
+        }
+}
+
+TEST_CASE("10^5 mixed launches on one workspace, from graphs, with late ranks") {
+    for (const int size : {2, 4, 8}) {
+        InProcessWorld world(size, std::size_t{4} << 20, kWorkspaceBytes);
+        std::mt19937 random(static_cast<unsigned>(size));
+        FusedAllReduce largest;
+        largest.num_tokens = 256;
+        largest.hidden_dim = 8192;
+        world.fill(largest, 77, 1);
+
+        // Each launch has its own shape, algorithm and configuration. The expected result is that of a first, lone run.
+        struct Step {
+            Fused algorithm;
+            FusedAllReduce call;
+            LaunchParameters launch;
+        };
+        std::vector<Step> steps;
+        for (int i = 0; i < 100; ++i) {
+            FusedAllReduce call;
+            call.hidden_dim = std::vector<std::int64_t>{512, 1024, 2880, 4096, 8192}[random() % 5];
+            call.num_tokens = 1 + static_cast<std::int64_t>(random() % (i % 10 == 0 ? 256 : 12));
+            call.num_tokens = std::min(call.num_tokens, std::int64_t{4 << 20} / (2 * call.hidden_dim));
+            const Fused algorithm = random() % 2 ? Fused::oneshot : Fused::twoshot;
+            LaunchParameters launch = world.launch_for(algorithm, call);
+            if (random() % 3 == 0) launch.clusters = std::max(1, launch.clusters / 2);
+            if (random() % 3 == 0) launch.push_ahead = static_cast<int>(random() % 3);
+            if (unsupported(algorithm, world.call_of(call, 0), world.workspaces[0], launch))
+                launch = world.launch_for(algorithm, call);
+            steps.push_back({algorithm, call, launch});
+        }
+        std::vector<DeviceBuffer<std::byte>> expected;
+        for (const Step& step : steps) {
+            world.run(step.algorithm, step.call, step.launch);
+            DeviceBuffer<std::byte> copy(output_bytes(step.call));
+            copy_and_wait(copy.data(), world.ranks[0].output.data(), copy.bytes());
+            expected.push_back(std::move(copy));
+        }
+
+        // A graph a rank: every launch followed by a comparison of its output, now and then a rank that comes late.
+        std::vector<GraphExec> graphs;
+        std::vector<DeviceBuffer<unsigned long long>> wrong;
+        for (int rank = 0; rank < size; ++rank) {
+            const DeviceGuard guard(world.ranks[rank].device);
+            const cudaStream_t stream = world.ranks[rank].stream->get();
+            wrong.emplace_back(1);
+            CROSSOVER_CUDA_CHECK(cudaMemset(wrong.back().data(), 0, sizeof(unsigned long long)));
+            graphs.emplace_back(capture(stream, [&] {
+                for (std::size_t i = 0; i < steps.size(); ++i) {
+                    if ((i + static_cast<std::size_t>(rank)) % 17 == 0) delay_kernel<<<1, 1, 0, stream>>>(5000);
+                    world.enqueue(steps[i].algorithm, steps[i].call, steps[i].launch, rank);
+                    if (i % 3 == 0) // between others the launches follow each other directly, chained by PDL
+                        count_differences_kernel<<<4, 256, 0, stream>>>(
+                            reinterpret_cast<const unsigned*>(world.ranks[rank].output.data()),
+                            reinterpret_cast<const unsigned*>(expected[i].data()), expected[i].bytes() / 4,
+                            wrong.back().data());
+                }
+            }));
+        }
+        const int replays = 100'000 / static_cast<int>(steps.size());
+        for (int replay = 0; replay < replays; ++replay) {
+            for (int rank = 0; rank < size; ++rank) {
+                const DeviceGuard guard(world.ranks[rank].device);
+                graphs[static_cast<std::size_t>(rank)].launch(world.ranks[rank].stream->get());
+            }
+            if (replay % 50 == 49) world.synchronize();
+        }
+        world.synchronize();
+        for (int rank = 0; rank < size; ++rank) {
+            const DeviceGuard guard(world.ranks[rank].device);
+            CHECK(!read_timeout(world.workspaces[rank], world.ranks[rank].stream->get()));
+            unsigned long long differences = 0;
+            CROSSOVER_CUDA_CHECK(cudaMemcpy(&differences, wrong[static_cast<std::size_t>(rank)].data(),
+                                            sizeof differences, cudaMemcpyDefault));
+            CHECK(differences == 0);
+        }
+    }
+}
+
+TEST_CASE("a missing rank ends in a time-out that names it, and a reset makes the workspace usable again") {
+    InProcessWorld world(4, std::size_t{1} << 20, kWorkspaceBytes);
+    for (Workspace& workspace : world.workspaces) workspace.timeout_ns = 50'000'000;
+    FusedAllReduce call;
+    call.num_tokens = 8;
+    call.hidden_dim = 2048;
+    world.fill(call, 3, 1);
+    for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+        INFO(name_of(algorithm));
+        const LaunchParameters launch = world.launch_for(algorithm, call);
+        for (const int rank : {0, 1, 3}) world.enqueue(algorithm, call, launch, rank);
+        world.synchronize();
+        const auto timeout = read_timeout(world.workspaces[0], world.ranks[0].stream->get());
+        REQUIRE(timeout);
+        CHECK(timeout->rank == 0);
+        if (algorithm == Fused::oneshot) CHECK(timeout->peer == 2);
+        world.reset();
+        check_call(world, call, 4);
+    }
+}
+
+TEST_CASE("what cannot run is refused before any launch, with the reason") {
+    InProcessWorld world(2, std::size_t{1} << 20, std::size_t{1} << 20);
+    FusedAllReduce call;
+    call.num_tokens = 4;
+    call.hidden_dim = 4096;
+    const LaunchParameters launch = world.launch_for(Fused::oneshot, call);
+    const auto reason = [&](const FusedAllReduce& bad, const LaunchParameters& parameters) {
+        return unsupported(Fused::oneshot, world.call_of(bad, 0), world.workspaces[0], parameters).value_or("");
+    };
+    CHECK(reason(call, launch) == "");
+    FusedAllReduce bad = call;
+    bad.hidden_dim = 4100;
+    CHECK(reason(bad, launch).find("4100") != std::string::npos);
+    CHECK_THROWS_AS(oneshot(world.call_of(bad, 0), world.workspaces[0], launch, nullptr), std::invalid_argument);
+    bad = call;
+    bad.num_tokens = 0;
+    CHECK(reason(bad, launch).find("num_tokens 0") != std::string::npos);
+    bad = call;
+    bad.quant = Quant::fp4;
+    bad.hidden_dim = 4104;
+    CHECK(reason(bad, launch).find("multiple of 16") != std::string::npos);
+    LaunchParameters wide = launch;
+    wide.clusters = 4;
+    wide.cluster_size = 1;
+    wide.threads = 32;
+    CHECK(reason(call, wide).find("too few") != std::string::npos);
+    bad = call;
+    bad.num_tokens = 4096; // never launched: the tensors are smaller
+    LaunchParameters many = launch;
+    many.clusters = 4096;
+    CHECK(reason(bad, many).find("workspace") != std::string::npos);
+}
+
+int main(int argc, char** argv) {
+    setenv("CUDA_MODULE_LOADING", "EAGER", 1);      // loading a kernel may wait for one that spins
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1); // a hardware queue for each rank's stream
+    if (gpu_count() == 0) {
+        std::puts("skipped: needs 1 GPU");
+        return 77;
+    }
+    doctest::Context context(argc, argv);
+    return context.run();
+}

@@ -1,0 +1,80 @@
+#pragma once
+/// Test cases whose body runs in several rank processes: on_ranks() in the driver process starts this test program once
+/// a rank, with the same test case selected; there on_ranks() connects and runs the body. A check that fails on any
+/// rank makes that rank's exit code, and so the driver's test case, fail.
+///
+/// Include with DOCTEST_CONFIG_IMPLEMENT defined; main() is here.
+
+#include "comm/communicator.hpp"
+#include "comm/launch.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <string>
+
+namespace crossover::testing {
+
+inline constexpr const char* kRankVariable = "CROSSOVER_TEST_RANK";
+
+inline int visible_gpus() {
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+/// As many ranks as there are GPUs, a power of two, at most 8.
+inline int largest_world() {
+    int size = 1;
+    while (2 * size <= std::min(visible_gpus(), 8)) size *= 2;
+    return size;
+}
+
+/// Whether this rank process has come to the body it was started for.
+inline bool body_was_run = false;
+
+/// Runs `body(communicator)` on `world_size` ranks, one GPU each. Test case names must have no comma, which ends a
+/// doctest filter.
+template <class Body>
+void on_ranks(int world_size, Body&& body, std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
+    const Environment environment = read_environment();
+    if (variable(environment, kRankVariable)) {
+        Communicator world = Communicator::connect(rank_environment(environment), timeout);
+        body_was_run = true;
+        body(world);
+        return;
+    }
+    const std::string name = doctest::getContextOptions()->currentTest->m_name;
+    if (visible_gpus() < world_size) {
+        std::printf("SKIPPED: \"%s\" needs %d GPUs\n", name.c_str(), world_size);
+        return;
+    }
+    RankJob job{.arguments = {"--test-case=" + name, "--no-intro", "--no-version"},
+                .world_size = world_size,
+                .local_size = world_size,
+                .port = free_port(),
+                .environment = {{kRankVariable, "1"}},
+                .time_limit = std::chrono::minutes(3)};
+    for (int rank = 0; rank < world_size; ++rank) job.ranks.push_back({rank, rank});
+    const auto failure = supervise_ranks(job);
+    INFO((failure ? failure->message : std::string()));
+    CHECK_FALSE(failure.has_value());
+}
+
+} // namespace crossover::testing
+
+int main(int argc, char** argv) {
+    if (crossover::testing::visible_gpus() < 2) {
+        std::printf("SKIPPED: needs 2 GPUs\n");
+        return 77;
+    }
+    const int result = doctest::Context(argc, argv).run();
+    const bool is_rank =
+        crossover::variable(crossover::read_environment(), crossover::testing::kRankVariable).has_value();
+    if (is_rank && !crossover::testing::body_was_run) {
+        std::printf("no test case of this name ran in the rank process\n");
+        return 1;
+    }
+    return result;
+}

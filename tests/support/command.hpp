@@ -1,0 +1,70 @@
+#pragma once
+/// Runs other programs from tests, in a folder of their own.
+
+#include <doctest/doctest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <stdexcept>
+#include <string>
+#include <sys/wait.h>
+
+namespace crossover::test {
+
+struct CommandResult {
+    int status = 0;     // exit status; 128 + signal if killed
+    std::string output; // stdout and stderr
+};
+
+inline CommandResult run_command(const std::string& command) {
+    std::FILE* pipe = ::popen(("{ " + command + "\n} 2>&1").c_str(), "r");
+    if (pipe == nullptr) throw std::runtime_error("popen failed: " + command);
+    CommandResult result;
+    for (int c = std::fgetc(pipe); c != EOF; c = std::fgetc(pipe)) result.output += static_cast<char>(c);
+    const int status = ::pclose(pipe);
+    result.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return result;
+}
+
+/// True if `command` succeeds; else says on stdout that the rest of this test is skipped and what it needs.
+inline bool has(const std::string& command, const std::string& what) {
+    if (run_command(command).status == 0) return true;
+    MESSAGE("SKIPPED, needs " << what);
+    return false;
+}
+
+/// A fresh folder that goes away with its owner.
+class TemporaryFolder {
+  public:
+    TemporaryFolder() : path_((std::filesystem::temp_directory_path() / "crossover-test-XXXXXX").string()) {
+        if (::mkdtemp(path_.data()) == nullptr) throw std::runtime_error("mkdtemp failed: " + path_);
+    }
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+    ~TemporaryFolder() {
+        std::error_code ignored;
+        std::filesystem::remove_all(path_, ignored);
+    }
+
+    std::filesystem::path path() const { return path_; }
+    /// Writes a file in it and gives its path.
+    std::string write(const std::string& name, const std::string& text) const {
+        const std::filesystem::path file = path() / name;
+        std::ofstream(file, std::ios::binary) << text;
+        return file.string();
+    }
+
+  private:
+    std::string path_;
+};
+
+inline std::string read_text(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    REQUIRE_MESSAGE(file.good(), path.string());
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+} // namespace crossover::test

@@ -1,0 +1,243 @@
+#include "output/emit.hpp"
+#include "tests/support/command.hpp"
+#include "tests/support/recordings.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+using namespace crossover;
+using test::CommandResult;
+using test::read_text;
+using test::run_command;
+using test::TemporaryFolder;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A working folder with a small recording `rec` and the config `small.yaml` it was made with.
+struct Workplace {
+    TemporaryFolder folder;
+    Config config = test::small_config();
+
+    Workplace() {
+        test::write_recording(path() / "rec", config);
+        folder.write("small.yaml", to_yaml(config));
+    }
+    fs::path path() const { return folder.path(); }
+    CommandResult run(const std::string& arguments) const {
+        return run_command("cd " + path().string() + " && " CROSSOVER_BINARY " " + arguments);
+    }
+    /// With what is always the same; never on the GPUs of the machine that tests.
+    CommandResult tune(const std::string& arguments) const { return run("tune --recording rec " + arguments); }
+
+    /// small.yaml with a change, as the file `name`.
+    void write_changed(const std::string& name, const std::string& from, const std::string& to) const {
+        std::string text = to_yaml(config);
+        const auto at = text.find(from);
+        REQUIRE_MESSAGE(at != std::string::npos, from);
+        folder.write(name, text.replace(at, from.size(), to));
+    }
+    std::set<std::string> files(const std::string& name) const {
+        std::set<std::string> names;
+        if (fs::is_directory(path() / name))
+            for (const auto& entry : fs::directory_iterator(path() / name)) names.insert(entry.path().filename());
+        return names;
+    }
+};
+
+const std::set<std::string> kRunFiles{"oneshot_thresholds.h", "provenance.yaml", "report.md", "samples.csv",
+                                      "table.yaml"};
+
+/// Exit status 2 and one line that begins so.
+void check_refused(const CommandResult& result, const std::string& beginning) {
+    CAPTURE(result.output);
+    CHECK(result.status == 2);
+    CHECK(result.output.find("crossover: error: " + beginning) != std::string::npos);
+    CHECK(result.output.back() == '\n');
+    // What stands before the error is what was said on stdout.
+    const std::string error = result.output.substr(result.output.find("crossover: error: "));
+    CHECK(std::ranges::count(error, '\n') == 1);
+    CHECK(error.find("; ") != std::string::npos); // the remedy
+}
+
+} // namespace
+
+TEST_CASE("help, version and words that are none") {
+    const Workplace place;
+    for (const std::string command : {"--help", "tune --help", "fit --help"}) {
+        const CommandResult help = place.run(command);
+        CHECK(help.status == 0);
+        CHECK(help.output.find("crossover") != std::string::npos);
+    }
+    CHECK(place.run("--version").output == "crossover " CROSSOVER_VERSION "\n");
+    check_refused(place.run(""), "command line: no subcommand; ");
+    check_refused(place.run("tun"), "command line: unknown subcommand `tun`; did you mean `tune`?");
+    check_refused(place.run("xyzzyx"), "command line: unknown subcommand `xyzzyx`; see `crossover --help`");
+    check_refused(place.run("tune --confg small.yaml"), "tune: unknown option `--confg`; did you mean `--config`?");
+    check_refused(place.run("tune stray"), "tune: ");
+    check_refused(place.run("tune --sessions many"), "tune: ");
+    check_refused(place.tune("--config small.yaml --sessions 0"), "--sessions: is 0; write 1 or more");
+    check_refused(place.run("fit"), "fit: ");
+}
+
+TEST_CASE("tune writes the table and all that goes with it") {
+    const Workplace place;
+    const CommandResult result = place.tune("--config small.yaml --out o");
+    CAPTURE(result.output);
+    REQUIRE(result.status == 0);
+    CHECK(result.output.rfind("replaying the recording rec (Synthetic, 2026-09-01)\n", 0) == 0);
+    CHECK(place.files("o") == kRunFiles);
+
+    const Table table = read_table(place.path() / "o" / "table.yaml");
+    CHECK(table.source == "recording");
+    CHECK(table.fingerprint.sku == "Synthetic");
+    CHECK(table.provenance.sessions == place.config.sessions);
+    CHECK(table.provenance.samples == std::ssize(test::small_samples(place.config)));
+    CHECK(table.provenance.extra.at("recording") == "rec");
+    REQUIRE(table.cells.size() == 4);
+    for (const Cell& cell : table.cells) {
+        CAPTURE(to_string(cell.key));
+        CHECK(cell.status == CellStatus::measured);
+        CHECK(cell.baseline == "nccl_fused_norm");
+        REQUIRE(cell.oneshot.has_value());
+        REQUIRE(cell.twoshot.has_value());
+        // Two sessions of four-fold sizes: within an octave of the planted truth.
+        const auto octaves = [](std::uint64_t found, std::uint64_t planted) {
+            return std::abs(std::log2(static_cast<double>(found) / static_cast<double>(planted)));
+        };
+        CHECK(octaves(cell.oneshot->max_bytes, test::planted_oneshot_bytes(cell.key.world_size)) < 1);
+        CHECK(octaves(cell.twoshot->max_bytes, test::planted_twoshot_bytes(cell.key.world_size)) < 1);
+        CHECK(result.output.find(std::to_string(cell.oneshot->max_bytes)) != std::string::npos);
+        CHECK(result.output.find(std::to_string(cell.twoshot->max_bytes)) != std::string::npos);
+    }
+
+    SUBCASE("fit of its samples gives the same table") {
+        const CommandResult fit = place.run("fit --samples o/samples.csv");
+        CHECK(fit.status == 0);
+        CHECK(fit.output == read_text(place.path() / "o" / "table.yaml"));
+        CHECK(place.run("fit --samples o/samples.csv --out t.yaml").status == 0);
+        CHECK(read_text(place.path() / "t.yaml") == fit.output);
+        CHECK(place.run("fit --samples o/samples.csv --guard-band 0.5").output != fit.output);
+        check_refused(place.run("fit --samples o/samples.csv --guard-band 2"), "--guard-band: ");
+        check_refused(place.run("fit --samples o/none.csv"), "o/none.csv: cannot read the samples");
+        fs::copy(place.path() / "o" / "samples.csv", place.path() / "alone.csv");
+        check_refused(place.run("fit --samples alone.csv"), "provenance.yaml: not there");
+        CHECK(place.run("fit --samples alone.csv --provenance o/provenance.yaml").output == fit.output);
+    }
+    SUBCASE("again gives the same, byte for byte") {
+        std::vector<std::string> before;
+        for (const std::string& name : kRunFiles) before.push_back(read_text(place.path() / "o" / name));
+        CHECK(place.tune("--config small.yaml --out o").output == result.output);
+        for (std::size_t i = 0; const std::string& name : kRunFiles)
+            CHECK(read_text(place.path() / "o" / name) == before[i++]);
+    }
+    SUBCASE("a killed run goes on with --resume to the same table") {
+        const std::string table_text = read_text(place.path() / "o" / "table.yaml");
+        const std::string samples = read_text(place.path() / "o" / "samples.csv");
+        fs::remove(place.path() / "o" / "table.yaml");
+        place.folder.write("o/samples.csv", samples.substr(0, samples.size() / 2));
+        CHECK(place.tune("--config small.yaml --out o --resume").status == 0);
+        CHECK(read_text(place.path() / "o" / "samples.csv") == samples);
+        CHECK(read_text(place.path() / "o" / "table.yaml") == table_text);
+        place.write_changed("other.yaml", "[2048, 4096]", "[4096]");
+        check_refused(place.tune("--config other.yaml --out o --resume"),
+                      "o/provenance.yaml: cannot resume: `config.sweep.hidden_dims` was [2048, 4096]");
+        CHECK(read_text(place.path() / "o" / "samples.csv") == samples);
+    }
+}
+
+TEST_CASE("the config decides what of the recording is used") {
+    const Workplace place;
+    place.write_changed("fewer.yaml", "[none, fp8]", "[fp8]");
+    REQUIRE(place.tune("--config fewer.yaml --sessions 1 --out o").status == 0);
+    const Table table = read_table(place.path() / "o" / "table.yaml");
+    CHECK(table.cells.size() == 2);
+    CHECK(table.provenance.sessions == 1);
+    CHECK(table.provenance.samples == std::ssize(test::small_samples(place.config)) / 4);
+}
+
+TEST_CASE("a world size that the recorded machine could not have is in the table as not measured") {
+    const Workplace place;
+    place.write_changed("eight.yaml", "world_sizes: [2, 4]", "world_sizes: [2, 4, 8]");
+    const CommandResult result = place.tune("--config eight.yaml --out o");
+    CHECK(result.status == 0);
+    CHECK(result.output.find("world size 8: not in the recording (4 GPUs), cells are marked not_measured\n") !=
+          std::string::npos);
+    const Table table = read_table(place.path() / "o" / "table.yaml");
+    REQUIRE(table.cells.size() == 6);
+    for (const Cell& cell : table.cells) CHECK((cell.status == CellStatus::not_measured) == (cell.key.world_size == 8));
+    CHECK(place.run("fit --samples o/samples.csv").output == read_text(place.path() / "o" / "table.yaml"));
+
+    place.write_changed("only.yaml", "world_sizes: [2, 4]", "world_sizes: [8]");
+    check_refused(place.tune("--config only.yaml --out p"), "world_sizes: none is possible with 4 GPUs; ");
+    CHECK(place.files("p").empty());
+}
+
+TEST_CASE("input that cannot be used: one line with its place, exit status 2, nothing written") {
+    const Workplace place;
+    const auto check = [&](const std::string& from, const std::string& to, const std::string& expected) {
+        place.write_changed("bad.yaml", from, to);
+        check_refused(place.tune("--config bad.yaml --out o"), expected);
+        CHECK_FALSE(fs::exists(place.path() / "o"));
+    };
+    check("hidden_dims", "hidden_dim", "bad.yaml:6: unknown key `hidden_dim` in `sweep`; did you mean `hidden_dims`?");
+    check("[2048, ", "[-2048, ", "bad.yaml:6: `hidden_dims` has -2048; ");
+    check("[2048, ", "[2050, ", "bad.yaml:6: `hidden_dims` has 2050, not a multiple of 8");
+    check("[2048, ", "[2048", "bad.yaml:");
+    check("[none, fp8]", "[none, fp4]", "rec: quant fp4 was not recorded; recorded: none, fp8; ");
+    check("sessions: 2", "sessions: 4", "rec: 4 sessions were not recorded; recorded: 2; ");
+    check_refused(place.run("tune --config none.yaml"),
+                  "none.yaml: cannot read the config: No such file or directory; ");
+    check_refused(place.run("tune --recording none --config small.yaml"), "--recording: no folder `none`; ");
+
+    const std::string samples = read_text(place.path() / "rec" / "samples.csv");
+    place.folder.write("rec/samples.csv", samples.substr(0, samples.size() - 20));
+    const auto lines = std::ranges::count(samples, '\n');
+    const std::string cut_off = "rec/samples.csv:" + std::to_string(lines) + ": the last row is cut off";
+    check_refused(place.tune("--config small.yaml --out o"), cut_off);
+    check_refused(place.run("fit --samples rec/samples.csv --out t.yaml"), cut_off);
+    CHECK_FALSE(fs::exists(place.path() / "o"));
+    CHECK_FALSE(fs::exists(place.path() / "t.yaml"));
+}
+
+TEST_CASE("a folder that cannot be written is refused before anything is measured") {
+    const Workplace place;
+    place.folder.write("file", "precious");
+    check_refused(place.tune("--config small.yaml --out file"), "file: cannot create the folder");
+    check_refused(place.tune("--config small.yaml --out file/o"), "file/o: cannot create the folder");
+    check_refused(place.tune("--config small.yaml --out /proc/o"), "/proc/o: cannot create the folder");
+    check_refused(place.tune("--config small.yaml --out /proc"), "/proc/provenance.yaml: ");
+    CHECK(read_text(place.path() / "file") == "precious");
+}
+
+TEST_CASE("samples measured on GPUs are not written over by accident") {
+    const Workplace place;
+    const std::string before = read_text(place.path() / "rec" / "samples.csv");
+    check_refused(place.tune("--config small.yaml --out rec"), "rec/samples.csv: holds 512 samples already; ");
+    check_refused(place.tune("--config small.yaml --out rec --resume"), "rec/provenance.yaml: cannot resume: `source`");
+    CHECK(read_text(place.path() / "rec" / "samples.csv") == before);
+    CHECK(place.files("rec") == std::set<std::string>{"provenance.yaml", "samples.csv"});
+}
+
+TEST_CASE("the shipped recordings replay with the shipped configs") {
+    const fs::path configs = fs::path(CROSSOVER_SOURCE_DIR) / "configs";
+    std::vector<fs::path> recordings;
+    if (fs::is_directory(configs / "recordings"))
+        for (const auto& entry : fs::directory_iterator(configs / "recordings")) recordings.push_back(entry.path());
+    REQUIRE_FALSE(recordings.empty());
+    for (const fs::path& recording : recordings) {
+        CAPTURE(recording.string());
+        const TemporaryFolder folder;
+        const std::string tune =
+            "cd " + folder.path().string() + " && " CROSSOVER_BINARY " tune --recording " + recording.string();
+        for (const std::string& config : {std::string(), " --config " + (configs / "quick.yaml").string()}) {
+            const CommandResult result = run_command(tune + config);
+            CAPTURE(result.output);
+            CHECK(result.status == 0);
+            CHECK_FALSE(read_table(folder.path() / "out" / "table.yaml").cells.empty());
+        }
+    }
+}

@@ -1,0 +1,103 @@
+#include "output/emit.hpp"
+#include "tests/support/command.hpp"
+#include "tests/support/tables.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace crossover;
+
+namespace {
+
+/// A folder with h200.yaml, b200.yaml and h100.yaml, in which `crossover emit` runs.
+struct Workplace {
+    test::TemporaryFolder folder;
+    Workplace() {
+        Table table = test::every_state();
+        folder.write("h200.yaml", emit_yaml(table));
+        table.fingerprint.sku = "NVIDIA H100";
+        table.cells[0] = test::measured_cell(2, 131072, 32 << 20);
+        folder.write("h100.yaml", emit_yaml(table));
+        table.fingerprint = test::empty_table("NVIDIA B200", "10.0").fingerprint;
+        folder.write("b200.yaml", emit_yaml(table));
+    }
+    test::CommandResult emit(const std::string& arguments) const {
+        return test::run_command("cd " + folder.path().string() + " && " CROSSOVER_BINARY " emit " + arguments);
+    }
+    void check_error(const std::string& arguments, const std::string& words) const {
+        CAPTURE(arguments);
+        const auto result = emit(arguments);
+        CAPTURE(result.output);
+        CHECK(result.status == 2);
+        CHECK(result.output.rfind("crossover: error: ", 0) == 0);
+        CHECK(result.output.find(words) != std::string::npos);
+        CHECK(std::count(result.output.begin(), result.output.end(), '\n') == 1);
+    }
+};
+
+} // namespace
+
+TEST_CASE("every format, on standard output and into a file") {
+    const Workplace place;
+    const Table table = test::every_state();
+    const EngineOptions model{.hidden_dims = {4096, 8192}};
+    const std::array h200{table};
+    const std::pair<const char*, std::string> cases[] = {
+        {"yaml h200.yaml", emit_yaml(table)},
+        {"cpp h200.yaml", emit_cpp_header(h200)},
+        {"vllm h200.yaml", emit_vllm(h200, {})},
+        {"vllm h200.yaml --quant fp8", emit_vllm(h200, {.quant = Quant::fp8, .hidden_dims = {}})},
+        {"vllm h200.yaml --world-size 2 --hidden-dim 8192", emit_vllm_config(table, {}, 2, 8192)},
+        {"sglang h200.yaml --hidden-dim 4096 --hidden-dim 8192", emit_sglang(table, model)},
+        {"tensorrt-llm h200.yaml", emit_tensorrt_llm(h200, {})},
+        {"markdown h200.yaml", emit_markdown(table)},
+        {"json h200.yaml", emit_json(table)}};
+    for (const auto& entry : cases) {
+        const std::string arguments(entry.first);
+        const std::string& expected = entry.second;
+        CAPTURE(arguments);
+        const auto printed = place.emit(arguments);
+        CHECK(printed.status == 0);
+        CHECK(printed.output == expected);
+        const auto written = place.emit(arguments + " --out written");
+        CHECK(written.status == 0);
+        CHECK(written.output.empty());
+        CHECK(test::read_text(place.folder.path() / "written") == expected);
+    }
+}
+
+TEST_CASE("several tables") {
+    const Workplace place;
+    CHECK(place.emit("cpp h200.yaml h100.yaml b200.yaml")
+              .output.find("enum class Sku { unknown, nvidia_h200, nvidia_h100, "
+                           "nvidia_b200 }") != std::string::npos);
+    CHECK(place.emit("vllm h200.yaml b200.yaml").status == 0);
+    place.check_error("vllm h200.yaml h100.yaml", "--on-conflict safer");
+    CHECK(place.emit("vllm h200.yaml h100.yaml --on-conflict safer").status == 0);
+    place.check_error("tensorrt-llm h200.yaml h100.yaml", "--on-conflict safer");
+    place.check_error("cpp h200.yaml h200.yaml", "two tables");
+    place.check_error("markdown h200.yaml b200.yaml", "takes one table, not 2");
+}
+
+TEST_CASE("what cannot be done says why, and what to do") {
+    const Workplace place;
+    place.check_error("vlm h200.yaml", "did you mean `vllm`?");
+    place.check_error("tensorrt_llm h200.yaml", "did you mean `tensorrt-llm`?");
+    place.check_error("qqqqqqqqqqq h200.yaml", "crossover emit --help");
+    place.check_error("cpp", "table");
+    place.check_error("", "format");
+    place.check_error("cpp missing.yaml", "missing.yaml: cannot read the table");
+    place.check_error("cpp h200.yaml --quant fp8", "--quant: means nothing to `cpp`");
+    place.check_error("vllm h200.yaml --quant fp5", "none, fp8, fp4");
+    place.check_error("vllm h200.yaml --on-conflict guess", "refuse or safer");
+    place.check_error("vllm h200.yaml --world-size 2", "--hidden-dim");
+    place.check_error("vllm h200.yaml --world-size 16 --hidden-dim 8192", "says nothing of n=16");
+    place.check_error("sglang h200.yaml", "--hidden-dim");
+    place.check_error("sglang h200.yaml --hidden-dim 0", "--hidden-dim");
+    place.check_error("cpp h200.yaml --out no/such/folder/h.h", "no/such/folder/h.h");
+    place.folder.write("bad.yaml", "schema_version: 1\ncrossover_version: x\nsku: A\nskew: 1\n");
+    place.check_error("cpp bad.yaml", "bad.yaml:");
+    place.folder.write("newer.yaml", "schema_version: 2\ncrossover_version: 9.9.9\n");
+    place.check_error("cpp newer.yaml --out out.h", "newer.yaml:1: schema_version 2 is newer than 1");
+    CHECK_FALSE(std::filesystem::exists(place.folder.path() / "out.h"));
+    CHECK(place.emit("--help").status == 0);
+}

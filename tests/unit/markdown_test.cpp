@@ -1,0 +1,92 @@
+#include "output/emit.hpp"
+#include "output/format.hpp"
+#include "tests/support/tables.hpp"
+
+#include <doctest/doctest.h>
+
+#include <sstream>
+
+using namespace crossover;
+
+namespace {
+
+/// The summary's row of a world size and quant mode, its cells trimmed and joined by "|".
+std::string row_of(const std::string& text, const std::string& world_size, const std::string& quant) {
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+        std::string row;
+        std::istringstream cells(line);
+        for (std::string cell; std::getline(cells, cell, '|');) {
+            const auto first = cell.find_first_not_of(' ');
+            if (first != std::string::npos) row += cell.substr(first, cell.find_last_not_of(' ') - first + 1) + "|";
+        }
+        if (row.rfind(world_size + "|" + quant + "|", 0) == 0) return row;
+    }
+    return "no row";
+}
+
+} // namespace
+
+TEST_CASE("sizes as people read them") {
+    CHECK(human_bytes(0) == "0 B");
+    CHECK(human_bytes(1023) == "1023 B");
+    CHECK(human_bytes(1024) == "1 KiB");
+    CHECK(human_bytes(131072) == "128 KiB");
+    CHECK(human_bytes(131073) == "~128 KiB");
+    CHECK(human_bytes(1310720) == "1.25 MiB");
+    CHECK(human_bytes((1 << 20) - 1) == "~1 MiB");
+    CHECK(human_bytes(64 << 20) == "64 MiB");
+    CHECK(percent(0.0312) == "+3.1 %");
+    CHECK(percent(-0.004, 2) == "-0.40 %");
+}
+
+TEST_CASE("a summary row says each state apart") {
+    const std::string text = emit_summary(test::every_state());
+    CHECK(row_of(text, "2", "none") ==
+          "2|none|131072 (128 KiB)|~115 KiB … ~137 KiB|+3.1 %|67108864 (64 MiB)|~58.2 MiB … "
+          "~66.8 MiB|+2.2 %|nccl_fused_norm|");
+    CHECK(row_of(text, "2", "fp8").find("|0 (never)|") != std::string::npos);
+    CHECK(row_of(text, "2", "fp4").find("|not measured|–|–|4194304 (4 MiB)|") != std::string::npos);
+    CHECK(row_of(text, "4", "fp8").find("|≥ 67108864 (64 MiB)|") != std::string::npos);
+    CHECK(row_of(text, "4", "fp4").find("|16777216 (16 MiB), workspace|–|–|") != std::string::npos);
+    CHECK(row_of(text, "8", "none") == "8|none|tie|–|–|tie|–|–|nccl_separate|");
+    CHECK(row_of(text, "8", "fp8") == "8|fp8|not measured|–|–|not measured|–|–|–|");
+    CHECK(row_of(text, "8", "fp4") == "8|fp4|unsupported|–|–|unsupported|–|–|–|");
+    CHECK(text.find("allreduce_residual_rmsnorm, bfloat16\n") != std::string::npos);
+    CHECK(text.find("allreduce_residual_rmsnorm, float32\n") != std::string::npos);
+}
+
+TEST_CASE("columns line up, and text cannot break a table") {
+    std::istringstream lines(emit_summary(test::every_state()));
+    std::size_t width = 0;
+    for (std::string line; std::getline(lines, line);) {
+        if (line.empty() || line[0] != '|') {
+            width = 0;
+            continue;
+        }
+        const auto columns = static_cast<std::size_t>(std::count_if(
+            line.begin(), line.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+        if (width != 0) CHECK(columns == width);
+        width = columns;
+    }
+    CHECK(markdown_table({{"a", "b"}, {"x|y", "1\n2"}}) == "| a    | b   |\n|------|-----|\n| x\\|y | 1 2 |\n");
+}
+
+TEST_CASE("the report holds provenance, intervals, regret and notes") {
+    Table table = test::every_state();
+    table.cells[1].note = "first\n# second";
+    const std::string text = emit_markdown(table);
+    CHECK(text.find(emit_summary(table)) != std::string::npos);
+    for (const char* part :
+         {"# Dispatch table for NVIDIA H200\n", "| driver             | 580.159     |",
+          "| NCCL_NVLS_ENABLE   | 0           |", "| clocks             | 1980 MHz SM |",
+          "- 0 (0 B) to 131072 (128 KiB): oneshot\n", "- 262145 (~256 KiB) to 393216 (384 KiB): nccl_symm_fused_norm\n",
+          "- from 67108865 (~64 MiB): not_measured\n", "at 42 points: mean +0.12 %, worst +1.30 %",
+          "- note: no peer access between all GPUs\n", "- note: first # second\n",
+          "- measured from 4096 (4 KiB) to 67108864 (64 MiB)\n",
+          "workspace of the fused algorithms: 3145728 (3 MiB)"}) {
+        CAPTURE(part);
+        CHECK(text.find(part) != std::string::npos);
+    }
+    CHECK(emit_summary(test::empty_table("X", "9.0")) == "no cells\n");
+}

@@ -1,0 +1,61 @@
+#include "tuner/table.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace crossover;
+
+namespace {
+
+Cell measured_cell() {
+    Cell cell;
+    cell.key = {.quant = Quant::fp8, .world_size = 4};
+    cell.status = CellStatus::measured;
+    cell.baseline = "nccl_fused_norm";
+    cell.intervals = {{0, 1000, "oneshot"}, {1001, 5000, "twoshot"}, {5001, std::nullopt, "nccl_fused_norm"}};
+    return cell;
+}
+
+} // namespace
+
+TEST_CASE("limits are inclusive bytes") {
+    const Cell cell = measured_cell();
+    CHECK(select_algorithm(cell, 0) == "oneshot");
+    CHECK(select_algorithm(cell, 1000) == "oneshot");
+    CHECK(select_algorithm(cell, 1001) == "twoshot");
+    CHECK(select_algorithm(cell, 5000) == "twoshot");
+    CHECK(select_algorithm(cell, 5001) == "nccl_fused_norm");
+    CHECK(select_algorithm(cell, ~0ull) == "nccl_fused_norm");
+}
+
+TEST_CASE("a tie takes the baseline; what was not measured says so") {
+    Cell cell = measured_cell();
+    cell.status = CellStatus::tie;
+    CHECK(select_algorithm(cell, 500) == "nccl_fused_norm");
+    for (const CellStatus status : {CellStatus::not_measured, CellStatus::unsupported}) {
+        cell.status = status;
+        CHECK(select_algorithm(cell, 500) == algorithm::not_measured);
+    }
+    cell.status = CellStatus::measured;
+    cell.intervals.clear();
+    CHECK(select_algorithm(cell, 500) == algorithm::not_measured);
+}
+
+TEST_CASE("cells are found by all of their key") {
+    Table table;
+    table.cells = {measured_cell()};
+    CHECK(find_cell(table, {.quant = Quant::fp8, .world_size = 4}) == &table.cells.front());
+    CHECK(find_cell(table, {.quant = Quant::none, .world_size = 4}) == nullptr);
+    CHECK(find_cell(table, {.quant = Quant::fp8, .world_size = 8}) == nullptr);
+    CHECK(find_cell(table, {.dtype = DType::float16, .quant = Quant::fp8, .world_size = 4}) == nullptr);
+    CHECK(find_cell(table, {.pattern = Pattern::allreduce, .quant = Quant::fp8, .world_size = 4}) == nullptr);
+}
+
+TEST_CASE("words of table.yaml") {
+    CHECK(to_string(CellStatus::measured) == "measured");
+    CHECK(to_string(CellStatus::tie) == "tie");
+    CHECK(to_string(CellStatus::not_measured) == "not_measured");
+    CHECK(to_string(CellStatus::unsupported) == "unsupported");
+    CHECK(to_string(LimitedBy::crossover) == "crossover");
+    CHECK(to_string(LimitedBy::range) == "range");
+    CHECK(to_string(LimitedBy::workspace) == "workspace");
+}
