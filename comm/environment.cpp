@@ -37,9 +37,16 @@ std::optional<int> integer_variable(const Environment& environment, std::string_
 }
 
 Environment relevant_variables(const Environment& environment) {
+    // What images and modules set to say what is installed where: the versions in use are asked of the libraries.
+    const auto describes_installation = [](std::string_view name) {
+        for (const char* ending : {"_VERSION", "_HOME", "_PATH", "_ROOT", "_DIR"})
+            if (name.ends_with(ending)) return true;
+        return false;
+    };
     Environment relevant;
     for (const auto& [name, value] : environment)
-        if ((name.starts_with("NCCL_") && name != "NCCL_COMM_ID") || name.starts_with("CUDA_"))
+        if ((name.starts_with("NCCL_") || name.starts_with("CUDA_")) && name != "NCCL_COMM_ID" &&
+            !describes_installation(name))
             relevant.emplace(name, value);
     return relevant;
 }

@@ -21,8 +21,9 @@ std::optional<std::string> variable(const Environment& environment, std::string_
 /// whole number in [least, most].
 std::optional<int> integer_variable(const Environment& environment, std::string_view name, int least, int most);
 
-/// The variables that change what is measured (NCCL_*, CUDA_*), for provenance. NCCL_COMM_ID is left out:
-/// it differs in every session and changes nothing.
+/// The variables that change what is measured (NCCL_*, CUDA_*), for provenance. Left out are NCCL_COMM_ID, which
+/// differs in every session and changes nothing, and those that say what is installed where (CUDA_HOME, NCCL_VERSION,
+/// …).
 Environment relevant_variables(const Environment& environment);
 
 } // namespace crossover

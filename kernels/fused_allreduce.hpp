@@ -10,6 +10,7 @@
 
 #include "comm/peers.hpp"
 #include "kernels/types.hpp"
+#include "kernels/workspace.hpp"
 
 #include <cuda_runtime_api.h>
 
@@ -69,10 +70,6 @@ struct WaitTimeout {
 };
 
 enum class Fused : std::uint8_t { oneshot, twoshot };
-
-/// Bytes of workspace with which both algorithms serve messages up to `max_message_bytes` (and beyond, with fewer CTAs
-/// at a time). At most 64 MiB on up to 8 ranks.
-std::size_t workspace_bytes(int world_size, std::uint64_t max_message_bytes);
 
 /// Puts a workspace into its start state: asynchronous on `stream`. All ranks must have finished it (a barrier between
 /// them) before any of them launches. Also needed after a time-out.

@@ -112,14 +112,6 @@ SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Worksp
     return slots;
 }
 
-std::size_t workspace_bytes(int world_size, std::uint64_t max_message_bytes) {
-    // Two generations, each of the message once from every other rank and, for twoshot, gathered; beyond 64 MiB the
-    // rings take over. A smaller message needs no more than what it fills, and one row must fit in any case.
-    constexpr std::size_t largest = std::size_t{64} << 20, smallest = std::size_t{1} << 20;
-    const std::size_t wanted = kControlBytes + 2 * (static_cast<std::size_t>(world_size) - 1) * max_message_bytes;
-    return std::clamp(wanted, smallest, largest);
-}
-
 void reset_workspace(const Workspace& workspace, cudaStream_t stream) {
     std::byte* const local = workspace.peers.base[workspace.peers.rank];
     CROSSOVER_CUDA_CHECK(cudaMemsetAsync(local, 0, kControlBytes, stream));

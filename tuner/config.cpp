@@ -150,7 +150,8 @@ void take_measurement(const YAML::Node& node, const std::string& file, Config& c
 void take_fit(const YAML::Node& node, const std::string& file, Config& config) {
     YamlMap map(node, file, "`fit`");
     take_number(map, "guard_band", config.guard_band, 0.0, 0.5);
-    take_number(map, "workspace_limit_bytes", config.workspace_limit_bytes, std::uint64_t{1}, std::uint64_t{1} << 40);
+    take_number(map, "workspace_limit_bytes", config.workspace_limit_bytes, std::uint64_t{1} << 20,
+                std::uint64_t{1} << 40);
     map.finish();
 }
 

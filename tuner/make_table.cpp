@@ -1,5 +1,6 @@
 #include "tuner/make_table.hpp"
 
+#include "kernels/workspace.hpp"
 #include "tuner/error.hpp"
 
 #include <algorithm>
@@ -47,8 +48,13 @@ Table make_table(std::span<const Sample> samples, const RunRecord& record, const
 }
 
 FitOptions fit_options(const Config& config) {
-    return {
-        .guard_band = config.guard_band, .workspace_bytes = {}, .workspace_limit_bytes = config.workspace_limit_bytes};
+    // What was measured ran within the limit: a shape that does not fit it is a skipped sample.
+    return {.guard_band = config.guard_band,
+            .workspace_bytes =
+                [limit = config.workspace_limit_bytes](const CellKey& key, std::uint64_t max_message_bytes) {
+                    return std::min(workspace_bytes(key.world_size, max_message_bytes), limit);
+                },
+            .workspace_limit_bytes = config.workspace_limit_bytes};
 }
 
 std::vector<CellKey> cell_keys(const Config& config) {

@@ -8,6 +8,7 @@
 
 #include "comm/peers.hpp"
 #include "kernels/device/vector.cuh"
+#include "kernels/workspace.hpp"
 
 #include <cstddef>
 
@@ -22,7 +23,6 @@ struct Control {
     int rank, peer, cta, iteration;
 };
 inline constexpr unsigned kLaunch = 1u << 16;
-inline constexpr std::size_t kControlBytes = 1024;
 static_assert(sizeof(Control) <= kControlBytes);
 
 /// Counts this CTA in and gives this launch's generation, 0 or 1. By one thread of each CTA, once: all the reads and

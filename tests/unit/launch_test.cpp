@@ -428,6 +428,8 @@ TEST_CASE("what goes into provenance") {
     const Environment relevant = relevant_variables({{"NCCL_NVLS_ENABLE", "0"},
                                                      {"NCCL_COMM_ID", "127.0.0.1:1"},
                                                      {"CUDA_VISIBLE_DEVICES", "0,1"},
+                                                     {"CUDA_HOME", "/usr/local/cuda"},
+                                                     {"NCCL_VERSION", "2.28.3-1"}, // of the image, not of the library
                                                      {"HOME", "/root"}});
     CHECK(relevant == Environment{{"CUDA_VISIBLE_DEVICES", "0,1"}, {"NCCL_NVLS_ENABLE", "0"}});
 }

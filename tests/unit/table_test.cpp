@@ -1,3 +1,5 @@
+#include "kernels/workspace.hpp"
+#include "tuner/make_table.hpp"
 #include "tuner/table.hpp"
 
 #include <doctest/doctest.h>
@@ -58,4 +60,19 @@ TEST_CASE("words of table.yaml") {
     CHECK(to_string(LimitedBy::crossover) == "crossover");
     CHECK(to_string(LimitedBy::range) == "range");
     CHECK(to_string(LimitedBy::workspace) == "workspace");
+}
+
+TEST_CASE("the workspace holds what it says it serves, within its bounds") {
+    constexpr std::uint64_t mib = 1 << 20;
+    static_assert(workspace_bytes(8, 1) == mib);
+    static_assert(workspace_bytes(2, mib) == kControlBytes + 2 * mib);
+    static_assert(workspace_bytes(8, 2 * mib) == kControlBytes + 2 * 7 * 2 * mib);
+    static_assert(workspace_bytes(2, 64 * mib) == 64 * mib);
+    static_assert(workspace_bytes(8, ~0ull) == 64 * mib); // no overflow
+
+    Config config;
+    const CellKey key{.world_size = 4};
+    CHECK(fit_options(config).workspace_bytes(key, mib) == kControlBytes + 6 * mib);
+    config.workspace_limit_bytes = 3 * mib; // the run had no more than this
+    CHECK(fit_options(config).workspace_bytes(key, mib) == 3 * mib);
 }

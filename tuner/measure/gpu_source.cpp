@@ -63,8 +63,8 @@ class GpuSource::Group {
     Group(Communicator comm, const Config& config, int multiprocessors, int compute_capability_major, ClockWatch& clock)
         : comm_(std::move(comm)), config_(config), clock_(clock),
           arena_(comm_, config.max_message_bytes, config.cache == CacheState::cold ? config.graph_calls : kHotRing),
-          slots_(comm_,
-                 workspace_bytes(comm_.size(), std::min(config.max_message_bytes, config.workspace_limit_bytes))),
+          slots_(comm_, std::min(workspace_bytes(comm_.size(), config.max_message_bytes),
+                                 static_cast<std::size_t>(config.workspace_limit_bytes))),
           barrier_(comm_) {
         context_.comm = comm_.nccl();
         context_.workspace.peers = slots_.peers();
