@@ -79,6 +79,14 @@ TEST_CASE("unfused is the fastest unfused algorithm of each point") {
     CHECK(report.points[1].chosen_us == Approx(29));
 }
 
+TEST_CASE("nccl is the fastest of NCCL's algorithms, whatever our own all-reduce takes") {
+    std::vector<Sample> measured = samples();
+    measured.push_back(sample(1, "custom_fused_norm", 0.5));
+    const RegretReport report = regret_report(measured, always(std::string(kNccl)));
+    REQUIRE(report.points.size() == 2);
+    for (const PointRegret& point : report.points) CHECK(point.chosen.starts_with("nccl_"));
+}
+
 TEST_CASE("points that nothing can be said about are counted, not skipped silently") {
     std::vector<Sample> measured = samples();
     measured[4].status = SampleStatus::failed; // oneshot at 64 tokens
@@ -197,7 +205,7 @@ TEST_CASE("the rules of SGLang, FlashInfer, TensorRT-LLM and of no fusion") {
     CHECK(chosen(tensorrt, "9.0", 4, 4 * kMiB + 16384) == kUnfused);
     CHECK(chosen(tensorrt, "10.0", 8, 4 * kMiB) == "twoshot");
 
-    CHECK(chosen(read("always-nccl"), "9.0", 8, 16384) == kUnfused);
+    CHECK(chosen(read("always-nccl"), "9.0", 8, 16384) == kNccl);
 }
 
 TEST_CASE("a malformed rule is an error with its line") {
@@ -224,6 +232,7 @@ TEST_CASE("a malformed rule is an error with its line") {
     CHECK(has(message(head), "`rules` is missing"));
     CHECK(has(message("incumbent: X\nsource: s\ndate: 2026-01\notherwise: nccl\nrules:\n  - {fused_max: never}\n"),
               "write one of unfused, not_covered"));
+    CHECK(has(message("unfused: ring\n" + head + "rules:\n  - {fused_max: never}\n"), "x.yaml:1: `unfused` is `ring`"));
 }
 
 TEST_CASE("evaluate tells the regret of several tables, and what it left out") {

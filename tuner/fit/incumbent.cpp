@@ -87,6 +87,12 @@ Incumbent read_incumbent(const std::filesystem::path& path) {
             return word == "unfused";
         },
         "unfused, not_covered");
+    if (const auto unfused = map.find_node("unfused")) {
+        const auto word = map.as<std::string>(*unfused, "unfused");
+        if (word != "fastest" && word != "nccl")
+            map.fail(*unfused, "`unfused` is `" + word + "`", "write fastest or nccl");
+        incumbent.unfused_is_nccl = word == "nccl";
+    }
     const YAML::Node rules = map.get_node("rules");
     for (const YAML::Node& node : map.find_sequence("rules")) incumbent.rules.push_back(parse_rule(node, file));
     if (incumbent.rules.empty()) map.fail(rules, "`rules` is empty", "write at least one rule");
@@ -95,13 +101,14 @@ Incumbent read_incumbent(const std::filesystem::path& path) {
 }
 
 std::string choose(const Incumbent& incumbent, const std::string& compute_capability, const Point& point) {
+    const std::string unfused(incumbent.unfused_is_nccl ? kNccl : kUnfused);
     for (const Incumbent::Rule& rule : incumbent.rules) {
         if (!matches(rule.compute_capabilities, compute_capability)) continue;
         if (!matches(rule.world_sizes, point.cell.world_size)) continue;
-        if (!within(point, rule.fused_max)) return std::string(kUnfused);
+        if (!within(point, rule.fused_max)) return unfused;
         return std::string(within(point, rule.oneshot_max) ? algorithm::oneshot : algorithm::twoshot);
     }
-    return std::string(incumbent.unfused_otherwise ? kUnfused : algorithm::not_measured);
+    return incumbent.unfused_otherwise ? unfused : std::string(algorithm::not_measured);
 }
 
 } // namespace crossover

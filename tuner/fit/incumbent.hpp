@@ -8,7 +8,8 @@
 ///     date: 2026-09                    # when
 ///     note: …                          # optional
 ///     otherwise: unfused               # what no rule matches: unfused | not_covered
-///     rules:                           # the first that matches decides
+///     unfused: fastest                 # optional, what unfused means: fastest (the default) | nccl (the fastest
+///     nccl_*) rules:                           # the first that matches decides
 ///       - compute_capability: "9.0"    # optional, also a list; left out = any
 ///         world_size: 2                # optional, also a list
 ///         fused_max: {bytes: 67108864} # up to and with this the fused kernels are used; or: always | never
@@ -44,6 +45,7 @@ struct Incumbent {
     std::string date;
     std::string note;
     bool unfused_otherwise = true; // false: nothing to say where no rule matches
+    bool unfused_is_nccl = false;  // its unfused path is NCCL's all-reduce, whatever else was measured
     std::vector<Rule> rules;
 };
 
@@ -53,7 +55,7 @@ bool is_incumbent(const std::filesystem::path& path);
 /// @throws InputError with file:line for malformed YAML, unknown or missing keys, units or words
 Incumbent read_incumbent(const std::filesystem::path& path);
 
-/// `oneshot`, `twoshot`, `unfused` (kUnfused of regret.hpp) or `not_measured`.
+/// `oneshot`, `twoshot`, `unfused` or `nccl` (kUnfused, kNccl of regret.hpp) or `not_measured`.
 std::string choose(const Incumbent& incumbent, const std::string& compute_capability, const Point& point);
 
 } // namespace crossover

@@ -11,17 +11,21 @@
 namespace crossover {
 namespace {
 
-const Series* fastest(const CellObservations& cell, Eigen::Index point, bool unfused_only) {
+bool is_any(std::string_view) { return true; }
+bool is_unfused(std::string_view name) { return !algorithm::is_fused(name); }
+bool is_nccl(std::string_view name) { return name.starts_with("nccl_"); }
+
+const Series* fastest(const CellObservations& cell, Eigen::Index point, bool (*among)(std::string_view)) {
     const Series* best = nullptr;
     for (const Series& series : cell.series) {
-        if (!std::isfinite(series.typical[point]) || (unfused_only && algorithm::is_fused(series.name))) continue;
+        if (!std::isfinite(series.typical[point]) || !among(series.name)) continue;
         if (!best || series.typical[point] < best->typical[point]) best = &series;
     }
     return best;
 }
 
 void add_point(const CellObservations& cell, Eigen::Index p, const Choice& choice, RegretReport& report) {
-    const Series* best = fastest(cell, p, false);
+    const Series* best = fastest(cell, p, is_any);
     if (!best) return;
     const Point& point = cell.points[p];
     const std::string name = choice(cell.compute_capability, point);
@@ -29,7 +33,9 @@ void add_point(const CellObservations& cell, Eigen::Index p, const Choice& choic
         ++report.not_covered;
         return;
     }
-    const Series* chosen = name == kUnfused ? fastest(cell, p, true) : cell.find(name);
+    const Series* chosen = name == kUnfused ? fastest(cell, p, is_unfused)
+                           : name == kNccl  ? fastest(cell, p, is_nccl)
+                                            : cell.find(name);
     if (!chosen || !std::isfinite(chosen->typical[p])) {
         ++report.not_sampled;
         if (std::find(report.missing.begin(), report.missing.end(), name) == report.missing.end())

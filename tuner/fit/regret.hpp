@@ -18,9 +18,11 @@ struct CellObservations;
 
 /// A chooser's answer for "not fused": stands for the fastest unfused algorithm measured at the point.
 inline constexpr std::string_view kUnfused = "unfused";
+/// The same without our own all-reduce: stands for the fastest of NCCL's (nccl_*) at the point.
+inline constexpr std::string_view kNccl = "nccl";
 
-/// The algorithm to run at a point on a GPU of this compute capability: a name, kUnfused, or algorithm::not_measured
-/// where the chooser has nothing to say.
+/// The algorithm to run at a point on a GPU of this compute capability: a name, kUnfused, kNccl, or
+/// algorithm::not_measured where the chooser has nothing to say.
 using Choice = std::function<std::string(const std::string& compute_capability, const Point& point)>;
 
 /// What these cells say (select_algorithm). Keeps a reference.
@@ -29,7 +31,7 @@ Choice choice_of(std::span<const Cell> cells);
 struct PointRegret {
     std::string sku;
     Point point;
-    std::string chosen; // kUnfused resolved to a name
+    std::string chosen; // kUnfused and kNccl resolved to a name
     std::string best;
     double chosen_us = 0;
     double best_us = 0;
