@@ -16,6 +16,9 @@ struct Configuration {
     const Sample* baseline = nullptr; // fastest unfused; null if none was measured
 };
 
+/// `oneshot[cluster=8,…]` → `oneshot`
+std::string base_name(const Sample& sample) { return sample.algorithm.substr(0, sample.algorithm.find('[')); }
+
 bool is_ok(const Sample& sample) { return sample.status == SampleStatus::ok; }
 
 std::vector<Configuration> configurations(std::span<const Sample> samples) {
@@ -24,8 +27,7 @@ std::vector<Configuration> configurations(std::span<const Sample> samples) {
         while (end < samples.size() && samples[end].point == samples[begin].point) ++end;
         Configuration configuration{.samples = samples.subspan(begin, end - begin)};
         for (const Sample& sample : configuration.samples) {
-            const bool fused = algorithm::is_fused(sample.algorithm.substr(0, sample.algorithm.find('[')));
-            if (!is_ok(sample) || fused) continue;
+            if (!is_ok(sample) || algorithm::is_fused(base_name(sample))) continue;
             if (!configuration.baseline || sample.latency_us < configuration.baseline->latency_us)
                 configuration.baseline = &sample;
         }
@@ -69,6 +71,26 @@ std::string padded(std::string text, std::size_t width) {
 }
 
 } // namespace
+
+std::vector<Sample> fastest_launches(std::span<const Sample> samples) {
+    const auto has_parameters = [](const Sample& sample) { return sample.algorithm != base_name(sample); };
+    std::vector<Sample> kept;
+    for (const Sample& sample : samples) {
+        if (!has_parameters(sample)) {
+            kept.push_back(sample);
+            continue;
+        }
+        if (!is_ok(sample)) continue;
+        const auto same = std::find_if(kept.begin(), kept.end(), [&](const Sample& other) {
+            return other.point == sample.point && has_parameters(other) && base_name(other) == base_name(sample);
+        });
+        if (same == kept.end())
+            kept.push_back(sample);
+        else if (sample.latency_us < same->latency_us)
+            *same = sample;
+    }
+    return kept;
+}
 
 std::string bench_text(std::span<const Sample> samples) {
     std::size_t width = 24;

@@ -6,8 +6,13 @@
 
 #include <span>
 #include <string>
+#include <vector>
 
 namespace crossover {
+
+/// Of an algorithm's launches with named parameters (`oneshot[cluster=8,…]`) the fastest at each point, if any ran; all
+/// other samples as they are.
+std::vector<Sample> fastest_launches(std::span<const Sample> samples);
 
 /// For the terminal: a table for each configuration, in the samples' order.
 std::string bench_text(std::span<const Sample> samples);

@@ -141,29 +141,6 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
 }
 
 #ifdef CROSSOVER_HAS_CUDA
-/// Of many launches of one algorithm at one point, the fastest; all other samples as they are.
-std::vector<Sample> fastest_launches(const std::vector<Sample>& samples) {
-    std::vector<Sample> kept;
-    const auto base = [](const Sample& sample) { return sample.algorithm.substr(0, sample.algorithm.find('[')); };
-    for (const Sample& sample : samples) {
-        const bool variant = sample.algorithm.find('[') != std::string::npos;
-        if (!variant) {
-            kept.push_back(sample);
-            continue;
-        }
-        if (sample.status != SampleStatus::ok) continue;
-        const auto same = std::find_if(kept.begin(), kept.end(), [&](const Sample& other) {
-            return other.point == sample.point && other.algorithm.find('[') != std::string::npos &&
-                   base(other) == base(sample);
-        });
-        if (same == kept.end())
-            kept.push_back(sample);
-        else if (sample.latency_us < same->latency_us)
-            *same = sample;
-    }
-    return kept;
-}
-
 /// A folder for one run's journal, as long as this lives.
 class TemporaryFolder {
   public:

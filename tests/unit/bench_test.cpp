@@ -1,0 +1,114 @@
+#include "output/bench_report.hpp"
+#include "tests/support/command.hpp"
+
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+using namespace crossover;
+
+namespace {
+
+Sample sample(std::int64_t tokens, const std::string& algorithm, double us, SampleStatus status = SampleStatus::ok) {
+    Sample sample;
+    sample.sku = "NVIDIA H200";
+    sample.compute_capability = "9.0";
+    sample.point = {{.quant = Quant::fp8, .world_size = 4}, 8192, tokens};
+    sample.algorithm = algorithm;
+    sample.status = status;
+    sample.latency_us = us;
+    sample.rel_error = 0.002;
+    if (status != SampleStatus::ok) sample.note = "why";
+    return sample;
+}
+
+/// 1 token: NCCL 20 and 12, oneshot 4, twoshot skipped. 64 tokens: no baseline ran.
+std::vector<Sample> samples() {
+    return {sample(1, "nccl_separate", 20),
+            sample(1, "nccl_fused_norm", 12),
+            sample(1, "oneshot", 4),
+            sample(1, "twoshot", 0, SampleStatus::skipped),
+            sample(64, "nccl_fused_norm", 0, SampleStatus::failed),
+            sample(64, "oneshot", 8)};
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+/// The line that holds `part`.
+std::string line(const std::string& text, const std::string& part) {
+    const std::size_t at = text.find(part);
+    if (at == std::string::npos) return "";
+    const std::size_t begin = text.rfind('\n', at) + 1;
+    return text.substr(begin, text.find('\n', at) - begin);
+}
+
+} // namespace
+
+TEST_CASE("speed-ups are against the faster unfused algorithm of the configuration") {
+    const std::string text = bench_text(samples());
+    CHECK(has(text, "num_tokens=1, hidden_dim=8192, world_size=4"));
+    CHECK(has(text, "dtype=bfloat16, residual=yes, quant=fp8"));
+    CHECK(has(line(text, "nccl_separate"), "0.60x"));
+    CHECK(has(line(text, "nccl_fused_norm"), "baseline"));
+    CHECK(has(line(text, "oneshot"), "3.00x"));
+    CHECK(has(line(text, "twoshot"), "skipped"));
+    CHECK(has(line(text, "twoshot"), "why"));
+
+    const std::string second = text.substr(text.find("num_tokens=64"));
+    CHECK(has(line(second, "nccl_fused_norm"), "FAILED"));
+    CHECK(has(line(second, "oneshot"), "8.00"));
+    CHECK_FALSE(has(line(second, "oneshot"), "x")); // no speed-up over what did not run
+}
+
+TEST_CASE("Markdown has a table a configuration") {
+    const std::string text = bench_markdown(samples());
+    CHECK(has(text, "NVIDIA H200, compute capability 9.0"));
+    CHECK(has(text, "## Configuration: num_tokens=64"));
+    CHECK(has(text, "| oneshot | 4.00 | 3.00x |"));
+    CHECK(has(text, "| nccl_fused_norm | FAILED | - | why |"));
+}
+
+TEST_CASE("JSON gives times only of what ran") {
+    const std::string text = bench_json(samples());
+    CHECK(has(text, "\"message_bytes\": 16384"));
+    CHECK(has(text, "\"baseline\": \"nccl_fused_norm\""));
+    CHECK(has(text, "\"latency_us\": 4"));
+    CHECK(has(text, "\"status\": \"failed\""));
+    CHECK_FALSE(has(text, "\"latency_us\": 0"));
+}
+
+TEST_CASE("of a launch sweep the fastest of each shape is shown") {
+    std::vector<Sample> sweep{sample(1, "oneshot", 4), sample(1, "oneshot[cluster=8]", 3.5),
+                              sample(1, "oneshot[cluster=4]", 3.2), sample(1, "twoshot[cluster=4]", 6),
+                              sample(1, "oneshot[cluster=2]", 0, SampleStatus::skipped)};
+    const std::vector<Sample> kept = fastest_launches(sweep);
+    REQUIRE(kept.size() == 3);
+    CHECK(kept[0].algorithm == "oneshot"); // the default stays, to compare with
+    CHECK(kept[1].algorithm == "oneshot[cluster=4]");
+    CHECK(kept[2].algorithm == "twoshot[cluster=4]");
+    for (Sample& each : sweep) each.point.num_tokens = 2;
+    sweep.push_back(sample(1, "oneshot[cluster=16]", 9)); // another shape, so not beaten
+    CHECK(fastest_launches(sweep).size() == 4);
+}
+
+TEST_CASE("bench says what is wrong with its options in one line") {
+    const auto run = [](const std::string& options) {
+        return test::run_command(std::string(CROSSOVER_BINARY) + " bench " + options);
+    };
+    for (const auto& [options, what] :
+         std::vector<std::pair<std::string, std::string>>{{"--num-tokens 0", "`0` is no size"},
+                                                          {"--num-tokens 12x", "`12x` is no size"},
+                                                          {"--dtypes int8", "`int8`"},
+                                                          {"--quant-modes fp9", "`fp9`"},
+                                                          {"--pattern gather", "`gather`"},
+                                                          {"--cache warm", "write hot or cold"},
+                                                          {"--no-such-option", "no-such-option"}}) {
+        const test::CommandResult result = run(options);
+        INFO(options, ": ", result.output);
+        CHECK(result.status == 2);
+        CHECK(has(result.output, what));
+        CHECK(result.output.find('\n') == result.output.size() - 1);
+    }
+    CHECK(run("--help").status == 0);
+}
