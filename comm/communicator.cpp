@@ -121,14 +121,28 @@ Communicator Communicator::connect(const RankEnvironment& self, std::chrono::mil
     return Communicator(CommHandle(*comm), device, timeout);
 }
 
-std::optional<Communicator> Communicator::split(int color, int key) {
+Communicator::CommHandle Communicator::split_off(ncclComm_t whole, int color, int key, int device,
+                                                 std::chrono::milliseconds timeout) {
     const auto part = std::make_shared<ncclComm_t>(nullptr);
-    run_bounded("ncclCommSplit", timeout_, device_, [part, whole = nccl(), color, key] {
+    run_bounded("ncclCommSplit", timeout, device, [part, whole, color, key] {
         const int nccl_color = color < 0 ? NCCL_SPLIT_NOCOLOR : color;
         CROSSOVER_NCCL_CHECK(ncclCommSplit(whole, nccl_color, key, part.get(), nullptr));
     });
-    if (!*part) return std::nullopt;
-    return Communicator(CommHandle(*part), device_, timeout_);
+    return CommHandle(*part);
+}
+
+Communicator Communicator::duplicate(ncclComm_t comm, std::chrono::milliseconds timeout) {
+    check_nccl_version();
+    int device = 0, rank = 0;
+    CROSSOVER_CUDA_CHECK(cudaGetDevice(&device));
+    CROSSOVER_NCCL_CHECK(ncclCommUserRank(comm, &rank));
+    return Communicator(split_off(comm, 0, rank, device, timeout), device, timeout);
+}
+
+std::optional<Communicator> Communicator::split(int color, int key) {
+    CommHandle part = split_off(nccl(), color, key, device_, timeout_);
+    if (!part) return std::nullopt;
+    return Communicator(std::move(part), device_, timeout_);
 }
 
 void Communicator::abort() noexcept {

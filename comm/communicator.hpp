@@ -42,6 +42,11 @@ class Communicator {
     static Communicator connect(const RankEnvironment& self,
                                 std::chrono::milliseconds timeout = std::chrono::milliseconds(60'000));
 
+    /// A communicator of the same ranks as the caller's own, on the current device, which stays the caller's and which
+    /// no time-out here aborts. Collective. @throws as connect().
+    static Communicator duplicate(ncclComm_t comm,
+                                  std::chrono::milliseconds timeout = std::chrono::milliseconds(60'000));
+
     /// Ranks of equal color form a new communicator, ordered by key, then rank. Collective over this communicator; a
     /// negative color takes part in none and gets nothing.
     std::optional<Communicator> split(int color, int key);
@@ -80,6 +85,7 @@ class Communicator {
     };
     using CommHandle = std::unique_ptr<ncclComm, Destroy>;
     Communicator(CommHandle comm, int device, std::chrono::milliseconds timeout);
+    static CommHandle split_off(ncclComm_t whole, int color, int key, int device, std::chrono::milliseconds timeout);
     void reserve_staging(std::size_t bytes);
     void abort() noexcept; // afterwards nccl() is null
 

@@ -144,8 +144,9 @@ std::optional<std::string> unsupported(Fused algorithm, const FusedAllReduce& ca
 
 LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
                                 int multiprocessors, int compute_capability_major) {
-    const int units = units_per_row(call);
     LaunchParameters launch;
+    if (unsupported_call(call)) return launch; // no shape to choose for; unsupported() will say so
+    const int units = units_per_row(call);
     // Few tokens: spread each row over multiprocessors, for latency. Many: CTAs of at most 16 units, a unit a warp,
     // which was up to 10 % faster than 32 units of two a warp (8192 elements, 1–4 MiB); from 8 MiB two units a warp and
     // twice the CTAs were as fast or 1 % faster.

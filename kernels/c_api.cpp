@@ -1,0 +1,206 @@
+// The C API in terms of the C++ one: copies structs, turns exceptions into statuses.
+
+#include "comm/symmetric_buffer.hpp"
+#include "kernels/crossover_kernels.h"
+#include "kernels/fused_allreduce.hpp"
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+
+using namespace crossover;
+
+struct crossover_workspace {
+    // Of a workspace made from an ncclComm_t; the buffer goes first.
+    std::optional<Communicator> communicator;
+    std::optional<SymmetricBuffer> buffer;
+    Workspace workspace;
+    int multiprocessors = 0;
+    int compute_capability_major = 0;
+};
+
+namespace {
+
+thread_local std::string last_error;
+
+crossover_status failure(crossover_status status, const std::string& what) {
+    last_error = what;
+    return status;
+}
+
+/// Runs `call`, which returns a status, and turns what it throws into one.
+template <class Call>
+crossover_status guarded(Call&& call) {
+    try {
+        return call();
+    } catch (const std::invalid_argument& error) {
+        return failure(CROSSOVER_INVALID, error.what());
+    } catch (const std::exception& error) {
+        return failure(CROSSOVER_FAILED, error.what());
+    }
+}
+
+/// The value of a C enum as the C++ one of the same order. @throws std::invalid_argument
+template <class To, std::size_t Count, class From>
+To converted(From value, const char* what) {
+    const auto number = static_cast<std::size_t>(value);
+    if (number >= Count) throw std::invalid_argument(std::string(what) + " " + std::to_string(number) + " is unknown");
+    return static_cast<To>(number);
+}
+static_assert(static_cast<int>(DType::float32) == CROSSOVER_FLOAT32 && kDTypes.size() == 3);
+static_assert(static_cast<int>(Pattern::allreduce_residual_rmsnorm) == CROSSOVER_ALLREDUCE_RESIDUAL_RMSNORM &&
+              kPatterns.size() == 3);
+static_assert(static_cast<int>(Quant::fp4) == CROSSOVER_QUANT_FP4 && kQuants.size() == 3);
+static_assert(static_cast<int>(ScaleLayout::linear) == CROSSOVER_SCALES_LINEAR);
+static_assert(static_cast<int>(Fused::twoshot) == CROSSOVER_TWOSHOT);
+
+FusedAllReduce call_of(const crossover_call& call) {
+    return {.pattern = converted<Pattern, kPatterns.size()>(call.pattern, "pattern"),
+            .dtype = converted<DType, kDTypes.size()>(call.dtype, "dtype"),
+            .quant = converted<Quant, kQuants.size()>(call.quant, "quant"),
+            .scale_layout = converted<ScaleLayout, 2>(call.scale_layout, "scale_layout"),
+            .num_tokens = call.num_tokens,
+            .hidden_dim = call.hidden_dim,
+            .input = call.input,
+            .residual_in = call.residual_in,
+            .residual_out = call.residual_out,
+            .gamma = call.gamma,
+            .output = call.output,
+            .output_scales = call.output_scales,
+            .quant_scale = call.quant_scale,
+            .eps = call.eps};
+}
+
+LaunchParameters launch_of(const crossover_launch& launch) {
+    return {.cluster_size = launch.cluster_size,
+            .clusters = launch.clusters,
+            .threads = launch.threads,
+            .push_ahead = launch.push_ahead,
+            .consume_behind = launch.consume_behind,
+            .pdl = launch.pdl != 0};
+}
+
+LaunchParameters default_launch_of(const crossover_workspace& workspace, Fused algorithm, const FusedAllReduce& call) {
+    return default_launch(algorithm, call, workspace.workspace, workspace.multiprocessors,
+                          workspace.compute_capability_major);
+}
+
+void read_device(crossover_workspace& workspace) {
+    int device = 0;
+    CROSSOVER_CUDA_CHECK(cudaGetDevice(&device));
+    CROSSOVER_CUDA_CHECK(cudaDeviceGetAttribute(&workspace.multiprocessors, cudaDevAttrMultiProcessorCount, device));
+    CROSSOVER_CUDA_CHECK(
+        cudaDeviceGetAttribute(&workspace.compute_capability_major, cudaDevAttrComputeCapabilityMajor, device));
+}
+
+void require_world_size(int world_size) {
+    if (world_size != 2 && world_size != 4 && world_size != 8)
+        throw std::invalid_argument("world size " + std::to_string(world_size) + " is not 2, 4 or 8");
+}
+
+void require(const void* pointer, const char* what) {
+    if (!pointer) throw std::invalid_argument(std::string(what) + " is null");
+}
+
+} // namespace
+
+const char* crossover_last_error(void) { return last_error.c_str(); }
+
+size_t crossover_workspace_bytes(int world_size, uint64_t max_message_bytes) {
+    return workspace_bytes(world_size, max_message_bytes);
+}
+
+crossover_status crossover_workspace_create(ncclComm_t comm, size_t bytes, crossover_workspace** workspace) {
+    return guarded([&] {
+        require(comm, "comm");
+        require(workspace, "workspace");
+        auto made = std::make_unique<crossover_workspace>();
+        made->communicator = Communicator::duplicate(comm);
+        require_world_size(made->communicator->size());
+        read_device(*made);
+        made->buffer.emplace(*made->communicator, std::max(bytes, crossover_workspace_bytes(2, 0)));
+        made->workspace.peers = made->buffer->peers();
+        made->workspace.bytes = made->buffer->bytes();
+        reset_workspace(made->workspace, made->communicator->stream());
+        made->communicator->wait(made->communicator->stream(), "workspace reset");
+        made->communicator->barrier();
+        *workspace = made.release();
+        return CROSSOVER_OK;
+    });
+}
+
+crossover_status crossover_workspace_from_pointers(int rank, int world_size, void* const* base, size_t bytes,
+                                                   crossover_workspace** workspace) {
+    return guarded([&] {
+        require_world_size(world_size);
+        require(base, "base");
+        require(workspace, "workspace");
+        if (rank < 0 || rank >= world_size)
+            throw std::invalid_argument("rank " + std::to_string(rank) + " is not below world_size");
+        if (bytes < crossover_workspace_bytes(2, 0))
+            throw std::invalid_argument("a workspace has " + std::to_string(crossover_workspace_bytes(2, 0)) +
+                                        " bytes at least, not " + std::to_string(bytes));
+        auto made = std::make_unique<crossover_workspace>();
+        made->workspace.peers.rank = rank;
+        made->workspace.peers.world_size = world_size;
+        for (int peer = 0; peer < world_size; ++peer) {
+            require(base[peer], "a rank's memory");
+            made->workspace.peers.base[peer] = static_cast<std::byte*>(base[peer]);
+        }
+        made->workspace.bytes = bytes;
+        read_device(*made);
+        const Stream stream;
+        reset_workspace(made->workspace, stream.get());
+        stream.synchronize();
+        *workspace = made.release();
+        return CROSSOVER_OK;
+    });
+}
+
+void crossover_workspace_destroy(crossover_workspace* workspace) { delete workspace; }
+
+crossover_status crossover_default_launch(const crossover_workspace* workspace, crossover_algorithm algorithm,
+                                          const crossover_call* call, crossover_launch* launch) {
+    return guarded([&] {
+        require(workspace, "workspace");
+        require(call, "call");
+        require(launch, "launch");
+        const LaunchParameters chosen =
+            default_launch_of(*workspace, converted<Fused, 2>(algorithm, "algorithm"), call_of(*call));
+        *launch = {.cluster_size = chosen.cluster_size,
+                   .clusters = chosen.clusters,
+                   .threads = chosen.threads,
+                   .push_ahead = chosen.push_ahead,
+                   .consume_behind = chosen.consume_behind,
+                   .pdl = chosen.pdl ? 1 : 0};
+        return CROSSOVER_OK;
+    });
+}
+
+crossover_status crossover_fused_allreduce(const crossover_workspace* workspace, crossover_algorithm algorithm,
+                                           const crossover_call* call, const crossover_launch* launch,
+                                           cudaStream_t stream) {
+    return guarded([&] {
+        require(workspace, "workspace");
+        require(call, "call");
+        const auto fused = converted<Fused, 2>(algorithm, "algorithm");
+        const FusedAllReduce request = call_of(*call);
+        const LaunchParameters parameters = launch ? launch_of(*launch) : default_launch_of(*workspace, fused, request);
+        if (const auto reason = unsupported(fused, request, workspace->workspace, parameters))
+            return failure(CROSSOVER_UNSUPPORTED, *reason);
+        (fused == Fused::oneshot ? oneshot : twoshot)(request, workspace->workspace, parameters, stream);
+        return CROSSOVER_OK;
+    });
+}
+
+crossover_status crossover_check(const crossover_workspace* workspace, cudaStream_t stream) {
+    return guarded([&] {
+        require(workspace, "workspace");
+        const auto timeout = read_timeout(workspace->workspace, stream);
+        if (!timeout) return CROSSOVER_OK;
+        return failure(CROSSOVER_TIMEOUT, "rank " + std::to_string(timeout->rank) + " waited for rank " +
+                                              std::to_string(timeout->peer) + " in vain");
+    });
+}

@@ -1,0 +1,108 @@
+/* C API of the fused kernels: libcrossover_kernels. For engines that do not want C++; kernels/fused_allreduce.hpp is
+ * the same for those that do.
+ *
+ *     crossover_workspace* workspace;
+ *     crossover_workspace_create(comm, crossover_workspace_bytes(world_size, largest_message), &workspace);
+ *     crossover_fused_allreduce(workspace, CROSSOVER_ONESHOT, &call, NULL, stream);
+ *
+ * All ranks of a world issue the same sequence of calls on their workspace, each in one stream. Results of the two
+ * algorithms are bit-identical, on every rank. Calls may be captured in CUDA graphs. Functions return a status and
+ * throw nothing; crossover_last_error() says more. Not thread-safe for one workspace. */
+#ifndef CROSSOVER_KERNELS_H
+#define CROSSOVER_KERNELS_H
+
+#include <cuda_runtime_api.h>
+#include <nccl.h>
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum {
+    CROSSOVER_OK = 0,
+    CROSSOVER_INVALID = 1,     /* an argument that makes no sense: null, out of range */
+    CROSSOVER_UNSUPPORTED = 2, /* the kernels cannot run this call; nothing was enqueued */
+    CROSSOVER_FAILED = 3,      /* a CUDA or NCCL call failed */
+    CROSSOVER_TIMEOUT = 4      /* a rank waited for another in vain; outputs since then mean nothing */
+} crossover_status;
+
+/* What the last call of this thread that did not return CROSSOVER_OK had to say: one line. */
+const char* crossover_last_error(void);
+
+typedef enum { CROSSOVER_BFLOAT16, CROSSOVER_FLOAT16, CROSSOVER_FLOAT32 } crossover_dtype;
+typedef enum {
+    CROSSOVER_ALLREDUCE,
+    CROSSOVER_ALLREDUCE_RMSNORM,
+    CROSSOVER_ALLREDUCE_RESIDUAL_RMSNORM
+} crossover_pattern;
+typedef enum { CROSSOVER_QUANT_NONE, CROSSOVER_QUANT_FP8, CROSSOVER_QUANT_FP4 } crossover_quant;
+typedef enum { CROSSOVER_SCALES_SWIZZLED, CROSSOVER_SCALES_LINEAR } crossover_scale_layout;
+typedef enum { CROSSOVER_ONESHOT, CROSSOVER_TWOSHOT } crossover_algorithm;
+
+/* One call. Pointers are device memory of this rank, aligned to 16 bytes, rows contiguous. */
+typedef struct {
+    crossover_pattern pattern;
+    crossover_dtype dtype;
+    crossover_quant quant;
+    crossover_scale_layout scale_layout; /* of output_scales */
+    int64_t num_tokens;
+    int64_t hidden_dim;       /* a multiple of 8, of 16 with fp4 */
+    const void* input;        /* [num_tokens, hidden_dim], this rank's contribution */
+    const void* residual_in;  /* [num_tokens, hidden_dim], the same on every rank; null without a residual */
+    void* residual_out;       /* [num_tokens, hidden_dim], may be residual_in; null without a residual */
+    const void* gamma;        /* [hidden_dim]; null without a norm */
+    void* output;             /* none: [num_tokens, hidden_dim] of dtype; fp8: bytes; fp4: half that */
+    void* output_scales;      /* fp4: e4m3, num_tokens × hidden_dim/16, padded to 128 × 4 tiles if swizzled */
+    const float* quant_scale; /* device scalar; fp8: value = code × scale; fp4: the global scale */
+    float eps;
+} crossover_call;
+
+/* How a launch is cut up; the same on all ranks. From a table, or crossover_default_launch(). */
+typedef struct {
+    int cluster_size;   /* CTAs that share one token's row, 1…16 */
+    int clusters;       /* tokens in flight */
+    int threads;        /* per CTA: a multiple of 32, at most 512 */
+    int push_ahead;     /* a row is sent this many iterations before it is summed */
+    int consume_behind; /* twoshot: a row is normed this many iterations after it is summed */
+    int pdl;            /* not 0: programmatic dependent launch */
+} crossover_launch;
+
+typedef struct crossover_workspace crossover_workspace;
+
+/* Bytes per rank with which both algorithms serve messages up to max_message_bytes (of one rank's input). */
+size_t crossover_workspace_bytes(int world_size, uint64_t max_message_bytes);
+
+/* Collective over comm: symmetric memory through NCCL windows, cudaIpc where there are none. comm must outlive the
+ * workspace and stays the caller's. The current device is the rank's. */
+crossover_status crossover_workspace_create(ncclComm_t comm, size_t bytes, crossover_workspace** workspace);
+
+/* Without NCCL: `base[r]` is where rank r's memory of `bytes` bytes (cudaMalloc, exchanged by cudaIpc or within the
+ * process) is mapped here. The memory stays the caller's. Clears this rank's part and waits for that; after it, and
+ * before the first call on any rank, all ranks must meet at a barrier of the caller's. */
+crossover_status crossover_workspace_from_pointers(int rank, int world_size, void* const* base, size_t bytes,
+                                                   crossover_workspace** workspace);
+
+/* One made from an ncclComm_t is destroyed by all ranks together. Null is allowed. */
+void crossover_workspace_destroy(crossover_workspace* workspace);
+
+/* Good on H200 for this shape, and within this workspace. */
+crossover_status crossover_default_launch(const crossover_workspace* workspace, crossover_algorithm algorithm,
+                                          const crossover_call* call, crossover_launch* launch);
+
+/* Enqueues one call. launch may be null: the default then. */
+crossover_status crossover_fused_allreduce(const crossover_workspace* workspace, crossover_algorithm algorithm,
+                                           const crossover_call* call, const crossover_launch* launch,
+                                           cudaStream_t stream);
+
+/* Waits for the stream. CROSSOVER_TIMEOUT, and who waited for whom, if a wait on the device has run into its limit of
+ * 2 s since the workspace was made. */
+crossover_status crossover_check(const crossover_workspace* workspace, cudaStream_t stream);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
