@@ -80,12 +80,15 @@ bool any(const std::vector<TimeChange>& changes, Verdict verdict) {
     return std::any_of(changes.begin(), changes.end(), [&](const auto& change) { return change.verdict == verdict; });
 }
 
-/// A twoshot that got faster takes sizes from oneshot below and from the baseline above.
+/// A twoshot that got faster takes sizes from oneshot below and from the baseline above, by as much time: what it won
+/// above must make up for half of what oneshot lost, since either is known to within a factor of 2 or so.
 void excuse_oneshot(std::vector<ThresholdChange>& changes) {
+    constexpr double kShare = 0.5;
     if (changes.size() != 2) return;
     ThresholdChange &oneshot = changes[0], &twoshot = changes[1];
     const bool twoshot_grew = twoshot.verdict == Verdict::better || twoshot.verdict == Verdict::moved;
-    if (oneshot.verdict != Verdict::worse || !twoshot_grew || twoshot.octaves <= 0) return;
+    if (oneshot.verdict != Verdict::worse || !twoshot_grew) return;
+    if (-twoshot.time_at_stake < kShare * oneshot.time_at_stake) return;
     oneshot.verdict = Verdict::moved;
     oneshot.why += " and twoshot's grew: twoshot got faster";
 }

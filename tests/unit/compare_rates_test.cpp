@@ -25,6 +25,8 @@ constexpr double kOneshotEnd = 300e3, kTwoshotEnd = 5e6; // bytes, of the first 
 
 enum class Slow { nowhere, around_crossovers, everywhere };
 
+constexpr double kFasterTwoshot = 0.95;
+
 /// oneshot 5 % slower: everywhere, or within about a factor of 4 of `at_bytes`, fading out.
 synthetic::Curve slowed(synthetic::Curve curve, Slow slow, double at_bytes) {
     if (slow == Slow::nowhere) return curve;
@@ -42,7 +44,7 @@ struct Rig {
 
 /// The rig's machine, measured once: four sessions, times off by up to 1 % a session and algorithm, 0.5 % a sample, and
 /// 3 % of the samples disturbed.
-Measured measure(const Rig& rig, std::uint64_t seed, Slow slow = Slow::nowhere) {
+Measured measure(const Rig& rig, std::uint64_t seed, Slow slow = Slow::nowhere, double twoshot_time = 1) {
     Measured measured{"a run", test::empty_table("Synthetic", "9.0"), {}};
     for (int cell = 0; cell < rig.cells; ++cell) {
         const double shift = std::pow(1.37, cell);
@@ -53,7 +55,7 @@ Measured measure(const Rig& rig, std::uint64_t seed, Slow slow = Slow::nowhere) 
         machine.cell = {.quant = kQuants[static_cast<std::size_t>(cell)].value, .world_size = 8};
         machine.curves = {{"nccl_fused_norm", baseline},
                           {"nccl_separate", synthetic::scaled(baseline, 1.15)},
-                          {"twoshot", twoshot},
+                          {"twoshot", synthetic::scaled(twoshot, twoshot_time)},
                           {"oneshot", slowed(oneshot, slow, kOneshotEnd * shift)}};
         machine.hidden_dims = rig.hidden_dims;
         machine.seed = 10 * seed + static_cast<std::uint64_t>(cell);
@@ -65,13 +67,15 @@ Measured measure(const Rig& rig, std::uint64_t seed, Slow slow = Slow::nowhere) 
 }
 
 struct Counts {
-    int false_alarms = 0, found = 0, found_around = 0, improvements_failed = 0;
+    int false_alarms = 0, found = 0, found_around = 0, improvements_failed = 0, faster_twoshots_failed = 0;
 
-    void add(const Measured& before, const Measured& again, const Measured& slow, const Measured& slow_around) {
+    void add(const Measured& before, const Measured& again, const Measured& slow, const Measured& slow_around,
+             const Measured& faster_twoshot) {
         false_alarms += compare(before, again, {}).fails();
         found += compare(before, slow, {}).fails();
         found_around += compare(before, slow_around, {}).fails();
         improvements_failed += compare(slow, before, {}).fails();
+        faster_twoshots_failed += compare(before, faster_twoshot, {}).fails();
     }
 };
 
@@ -84,22 +88,26 @@ Rates count(const Rig& rig) {
     for (std::uint64_t pair = 1; pair <= kPairs; ++pair) {
         std::array runs{measure(rig, 4 * pair), measure(rig, 4 * pair + 1),
                         measure(rig, 4 * pair + 2, Slow::everywhere),
-                        measure(rig, 4 * pair + 3, Slow::around_crossovers)};
-        rates.samples.add(runs[0], runs[1], runs[2], runs[3]);
+                        measure(rig, 4 * pair + 3, Slow::around_crossovers),
+                        measure(rig, 4 * pair + 1, Slow::nowhere, kFasterTwoshot)};
+        rates.samples.add(runs[0], runs[1], runs[2], runs[3], runs[4]);
         for (Measured& run : runs) run.samples.clear();
-        rates.tables.add(runs[0], runs[1], runs[2], runs[3]);
+        rates.tables.add(runs[0], runs[1], runs[2], runs[3], runs[4]);
     }
     for (const auto& [name, counts] :
          {std::pair{std::string("tables alone"), rates.tables}, std::pair{std::string("with samples"), rates.samples}})
         MESSAGE(name << ": of " << kPairs << " pairs, " << counts.false_alarms << " false alarms, "
-                     << counts.improvements_failed << " improvements that fail; 5 % slower oneshots found: "
-                     << counts.found << " everywhere, " << counts.found_around << " around the crossovers only");
+                     << counts.improvements_failed << " + " << counts.faster_twoshots_failed
+                     << " improvements of oneshot + of twoshot that fail; 5 % slower oneshots found: " << counts.found
+                     << " everywhere, " << counts.found_around << " around the crossovers only");
     return rates;
 }
 
 void check(const Counts& counts) {
     CHECK(counts.false_alarms <= kFalseAlarmsAllowed);
     CHECK(counts.improvements_failed <= kFalseAlarmsAllowed);
+    // A twoshot that got faster takes oneshot's sizes; tables alone must guess that from its other end.
+    CHECK(counts.faster_twoshots_failed <= kPairs / 20);
     CHECK(counts.found >= kDetectionsWanted);
     CHECK(counts.found_around >= kDetectionsWanted);
 }
@@ -115,10 +123,7 @@ TEST_CASE("three cells, two hidden dims") {
 TEST_CASE("the least there can be: one cell, one hidden dim, a point an octave") {
     const Rates rates = count({});
     check(rates.samples);
-    // Two tables know of this machine's noise from two intervals of four sessions each, which sees 5 % in 19 of 20
-    // pairs.
-    CHECK(rates.tables.false_alarms <= kFalseAlarmsAllowed);
-    CHECK(rates.tables.improvements_failed <= 2 * kFalseAlarmsAllowed);
-    CHECK(rates.tables.found >= kPairs * 9 / 10);
-    CHECK(rates.tables.found_around >= kPairs * 9 / 10);
+    // Two tables know of this machine's noise from two intervals of four sessions each: over 1,000 pairs, 96.5 % found
+    // and 0.8 % false alarms. More of either needs the samples, or more cells.
+    check(rates.tables);
 }
