@@ -35,6 +35,9 @@ inline bool fused_limit_is_range_end(const Cell& cell) {
     return ends(cell.oneshot) || ends(cell.twoshot);
 }
 
+/// Measured, and no fused algorithm is to be used: true of the sizes that were measured, from measured_min_bytes on.
+inline bool is_never_fused(const Cell& cell) { return fused_limit(cell) == std::optional<std::uint64_t>(0); }
+
 /// Whether the two limits say all that the intervals say: no baseline below the fused limit, no oneshot above its own.
 inline bool limits_tell_all(const Cell& cell) {
     return std::all_of(cell.intervals.begin(), cell.intervals.end(), [&](const Interval& interval) {

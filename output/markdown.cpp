@@ -12,7 +12,9 @@ std::string threshold_text(const Cell& cell, const std::optional<Threshold>& thr
     if (cell.status == CellStatus::tie) return "tie";
     if (cell.status == CellStatus::unsupported) return "unsupported";
     if (!threshold) return "not measured";
-    if (threshold->max_bytes == 0) return "0 (never)";
+    if (threshold->max_bytes == 0)
+        return cell.measured_min_bytes > 0 ? "0 (never from " + human_bytes(cell.measured_min_bytes) + " on)"
+                                           : "0 (never)";
     std::string size = size_text(threshold->max_bytes);
     switch (threshold->limited_by) {
     case LimitedBy::crossover:

@@ -27,7 +27,9 @@ std::vector<TokenRange> token_ranges(const Cell& cell, std::int64_t hidden_dim, 
 
 std::vector<std::int64_t> split_points(std::span<const TokenRange> ranges) {
     std::vector<std::int64_t> points;
-    for (std::size_t i = 0; i + 1 < ranges.size(); ++i) points.push_back(ranges[i].last_tokens);
+    for (std::size_t i = 0; i + 1 < ranges.size(); ++i)
+        if (algorithm::is_fused(ranges[i].algorithm) || algorithm::is_fused(ranges[i + 1].algorithm))
+            points.push_back(ranges[i].last_tokens);
     return points;
 }
 

@@ -44,6 +44,9 @@ void add_entries(Dicts& dicts, const Cell& cell, const std::vector<std::int64_t>
     }
     dicts.tokens += "},  # " + std::to_string(*fused) + " B" +
                     (fused_limit_is_range_end(cell) ? ", not measured above" : "") +
+                    (is_never_fused(cell) && cell.measured_min_bytes > 0
+                         ? ", not measured below " + std::to_string(cell.measured_min_bytes) + " B"
+                         : "") +
                     (limits_tell_all(cell) ? "" : ", one cut for several intervals") + "\n";
     dicts.workspace += "}," + (notes.empty() ? "" : "  # WARNING: workspace too large" + notes) + "\n";
 }

@@ -29,9 +29,15 @@ constexpr std::array kFusions{Fusion{"NONE", Pattern::allreduce, Quant::none},
 /// TensorRT-LLM knows two: what is older than Blackwell reads 90, the rest 100.
 int sm_of(const Table& table) { return std::stoi(table.fingerprint.compute_capability) < 10 ? 90 : 100; }
 
+/// The first and the last interval reach beyond the samples; this array says what was measured only.
+bool is_measured_at(const Cell& cell, std::uint64_t bytes) {
+    const bool range_known = cell.measured_max_bytes > 0;
+    return !range_known || (cell.measured_min_bytes <= bytes && bytes <= cell.measured_max_bytes);
+}
+
 int code_of(const Claim& claim, std::uint64_t bytes) {
-    const std::string_view name =
-        claim.cell == nullptr ? algorithm::not_measured : select_algorithm(*claim.cell, bytes);
+    if (claim.cell == nullptr || !is_measured_at(*claim.cell, bytes)) return kNotMeasured;
+    const std::string_view name = select_algorithm(*claim.cell, bytes);
     if (name == algorithm::not_measured) return kNotMeasured;
     if (name == algorithm::oneshot) return kOneshot;
     if (name == algorithm::twoshot) return kTwoshot;
@@ -91,8 +97,8 @@ namespace crossover::tensorrt_llm {
 
 // [TP 2, 4, 8][fusion][hidden 128 ... 8192][tokens 1 ... 16384]. TensorRT-LLM truncates log2 to find the entry: hidden
 // 7168 reads 4096's row, 255 tokens read 128's column. Each entry is what the table says for the sizes at its own place.
-// 4 oneshot, 5 twoshot, 0 NCCL: measured, an unfused path is the fastest. -1: NOT MEASURED. It is no strategy and does
-// not mean NCCL; overlay() leaves such entries as TensorRT-LLM has them.
+// 4 oneshot, 5 twoshot, 0 NCCL: measured, an unfused path is the fastest. -1: NOT MEASURED, as is every size outside of
+// the samples'. It is no strategy and does not mean NCCL; overlay() leaves such entries as TensorRT-LLM has them.
 inline constexpr int kNotMeasured = -1;
 using Strategies = int[3][4][7][15];
 

@@ -48,6 +48,8 @@ std::string limit_text(const std::optional<std::uint64_t>& bytes) {
 std::vector<std::string> notes_on(const Cell& cell) {
     std::vector<std::string> notes;
     if (fused_limit_is_range_end(cell)) notes.push_back("not measured above");
+    if (is_never_fused(cell) && cell.measured_min_bytes > 0)
+        notes.push_back("not measured below " + std::to_string(cell.measured_min_bytes) + " B");
     if (!limits_tell_all(cell))
         notes.push_back("one cut instead of " + std::to_string(cell.intervals.size()) + " intervals");
     return notes;

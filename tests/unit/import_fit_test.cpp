@@ -136,6 +136,23 @@ TEST_CASE("imported tables go through the emitters") {
     }
 }
 
+TEST_CASE("sizes that were not published are left to the engine") {
+    const Table b200 = table_of("NVIDIA B200", published("NVIDIA B200"));
+    // World size 8, hidden_dim 8192, 32 to 256 tokens were published: oneshot, oneshot, NCCL, NCCL.
+    CHECK(emit_tensorrt_llm({&b200, 1}, {})
+              .find("{-1, -1, -1, -1, -1,  4,  4,  0,  0, -1, -1, -1, -1, -1, -1}, // hidden 8192") !=
+          std::string::npos);
+    const std::string vllm = emit_vllm({&b200, 1}, {});
+    CHECK(vllm.find("# 2: not measured above\n        2: 4,") != std::string::npos);
+    // H100, world size 2: oneshot is no faster at 0.5 MiB; smaller ones were not published, where it may well be.
+    const Table h100 = table_of("NVIDIA H100", published("NVIDIA H100"));
+    CHECK(emit_vllm({&h100, 1}, {}).find("# 2: not measured below 524288 B") != std::string::npos);
+    CHECK(emit_markdown(h100).find("0 (never from 512 KiB on)") != std::string::npos);
+    for (const Table& table : {b200, h100})
+        for (const Cell& each : table.cells)
+            if (each.oneshot && each.oneshot->max_bytes == 0) CHECK(each.baseline == each.intervals.front().algorithm);
+}
+
 TEST_CASE("results without any baseline are not measured, not won") {
     const auto samples = import_text(ImportFormat::flashinfer, read("import/flashinfer.csv"), "NVIDIA H200").samples;
     const std::vector<Cell> cells = fit_cells(samples, {});

@@ -45,7 +45,7 @@ TEST_CASE("a summary row says each state apart") {
     CHECK(row_of(text, "2", "none") ==
           "2|none|131072 (128 KiB)|~115 KiB … ~137 KiB|+3.1 %|67108864 (64 MiB)|~58.2 MiB … "
           "~66.8 MiB|+2.2 %|nccl_fused_norm|");
-    CHECK(row_of(text, "2", "fp8").find("|0 (never)|") != std::string::npos);
+    CHECK(row_of(text, "2", "fp8").find("|0 (never from 4 KiB on)|") != std::string::npos);
     CHECK(row_of(text, "2", "fp4").find("|not measured|–|–|4194304 (4 MiB)|") != std::string::npos);
     CHECK(row_of(text, "4", "fp8").find("|≥ 67108864 (64 MiB)|") != std::string::npos);
     CHECK(row_of(text, "4", "fp4").find("|16777216 (16 MiB), workspace|–|–|") != std::string::npos);

@@ -64,6 +64,17 @@ TEST_CASE("split points are bytes // (hidden_dim x element size)") {
     CHECK(points(cell_of(table, 2), 1 << 20, 16384) == Points{32});           // oneshot below one token
 }
 
+TEST_CASE("an engine has one unfused path: no split point between two baselines") {
+    Cell cell = test::measured_cell(2, 131072, 1 << 20);
+    cell.intervals = {{0, 131072, "oneshot"},
+                      {131073, 1 << 20, "twoshot"},
+                      {(1 << 20) + 1, 4 << 20, "nccl_separate"},
+                      {(4 << 20) + 1, std::nullopt, "nccl_fused_norm"}};
+    const std::vector<TokenRange> ranges = token_ranges(cell, 8192, 16384);
+    CHECK(ranges.size() == 4);
+    CHECK(split_points(ranges) == std::vector<std::int64_t>{8, 64});
+}
+
 TEST_CASE("crossover ranges in text and JSON") {
     const auto text = crossover_ranges("--hidden-dim 8192 --world-size 2 --max-num-batched-tokens 16384");
     CHECK(text.status == 0);

@@ -27,6 +27,7 @@ TEST_CASE("token limits and workspace a model") {
     CHECK(python_values(text) == "{2: {8192: 4096, 2880: 11650}, 4: {8192: 128, 2880: 364}, 8: {8192: 0, 2880: 0}} "
                                  "{2: {8192: 402653184, 2880: 402624000}, 4: {8192: 25165824, 2880: 25159680}, "
                                  "8: {8192: 0, 2880: 0}}\n");
+    CHECK(text.find("8: {8192: 0, 2880: 0},  # 0 B, not measured below 2048 B") != std::string::npos);
     CHECK(text.find("4: {8192: 128, 2880: 364},  # 2097152 B, one cut for several intervals") != std::string::npos);
 }
 

@@ -76,8 +76,10 @@ TEST_CASE("every entry is the table's choice at its own place; not measured stay
                                           .world_size = 2 << tp};
                         const Cell* cell = find_cell(table, key);
                         const std::uint64_t bytes = (128ull << hidden) * (1ull << tokens) * 2;
+                        const bool sampled =
+                            cell != nullptr && bytes >= cell->measured_min_bytes && bytes <= cell->measured_max_bytes;
                         const std::string_view name =
-                            cell == nullptr ? algorithm::not_measured : select_algorithm(*cell, bytes);
+                            sampled ? select_algorithm(*cell, bytes) : algorithm::not_measured;
                         const int expected = name == algorithm::not_measured ? -1
                                              : name == "oneshot"             ? 4
                                              : name == "twoshot"             ? 5
@@ -101,7 +103,8 @@ TEST_CASE("Blackwell's is another array; one that differs within an SM is refuse
     Table a100 = test::empty_table("NVIDIA A100", "8.0");
     const std::string both = emit_tensorrt_llm(std::array{a100, b200}, {});
     CHECK(at(entries_of(both, "kStrategiesSM90"), 0, 1, 0, 0).emitted == -1);
-    CHECK(at(entries_of(both, "kStrategiesSM100"), 0, 1, 0, 0).emitted == 4);
+    CHECK(at(entries_of(both, "kStrategiesSM100"), 0, 1, 6, 0).emitted == 4);
+    CHECK(at(entries_of(both, "kStrategiesSM100"), 0, 1, 0, 0).emitted == -1); // 256 B, below the samples
 
     CHECK_THROWS_AS(emit_tensorrt_llm(std::array{b200, gb300}, {}), InputError);
     const auto entries =

@@ -135,6 +135,7 @@ TEST_CASE("zero, absent and the warning") {
     CHECK(python_value(none, kFused) == "{90: {2: 64, 4: 2}}");            // 8: a tie
     CHECK(python_value(none, kOneshot) == "{90: {2: 0.125, 4: 1, 8: 0}}"); // never oneshot
     CHECK(none.find("# 8: fused is never the fastest") != std::string::npos);
+    CHECK(none.find("# 8: not measured below 2048 B") != std::string::npos);
     CHECK(none.find("# 4: one cut instead of 5 intervals") != std::string::npos);
     CHECK(none.find("# 2: quant fp8: fused 8388608 B, oneshot 0 B") != std::string::npos);
 
