@@ -1,6 +1,7 @@
 #include "tuner/table.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace crossover {
 
@@ -29,6 +30,8 @@ std::string_view to_string(LimitedBy limit) {
     }
     return "?";
 }
+
+double rounded_share(double share) { return std::round(share * 1e6) / 1e6 + 0.0; } // + 0.0: never "-0"
 
 const Cell* find_cell(const Table& table, const CellKey& key) {
     const auto found =

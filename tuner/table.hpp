@@ -69,7 +69,7 @@ struct Cell {
     /// best at no size above that, it equals oneshot (0 if that is 0). Never below it. Absent = twoshot not measured
     /// (or unsupported), and then it is to be used nowhere.
     std::optional<Threshold> twoshot;
-    std::string baseline; // fastest unfused algorithm at the upper fused threshold
+    std::string baseline; // the unfused algorithm above the upper fused threshold: the fastest, or within half the band
     std::uint64_t workspace_bytes = 0;
     std::uint64_t measured_min_bytes = 0; // the range that samples cover
     std::uint64_t measured_max_bytes = 0;
@@ -113,6 +113,10 @@ struct Table {
 
     bool operator==(const Table&) const = default;
 };
+
+/// A share of time (gain, regret) as tables hold it: to a millionth, far below any noise, so that no stray digits of
+/// binary fractions get into files and reviews.
+double rounded_share(double share);
 
 /// The cell with this key, or nullptr.
 const Cell* find_cell(const Table& table, const CellKey& key);

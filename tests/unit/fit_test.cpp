@@ -326,6 +326,23 @@ TEST_CASE("the baseline is the fastest unfused algorithm there, and the table na
     CHECK(static_cast<double>(*cell.intervals[1].max_bytes) == Approx(16 * kMiB).epsilon(0.15));
 }
 
+TEST_CASE("baselines that are as good as each other have one name in a cell") {
+    synthetic::Machine machine = two_crossovers();
+    // The faster of the two at 16 MiB, by less than the guard band, and the slower above.
+    machine.curves["nccl_separate"] = [](double bytes) { return kNccl(bytes) * (bytes < 32 * kMiB ? 0.999 : 1.004); };
+    machine.noise = synthetic::kNoNoise;
+    const Cell cell = fit_one(machine);
+    REQUIRE(cell.intervals.size() == 3);
+    CHECK(cell.intervals.back().algorithm == cell.baseline);
+}
+
+TEST_CASE("shares in a table have six decimals") {
+    const Cell cell = fit_one(two_crossovers());
+    for (const double share :
+         {*cell.oneshot->gain_at_edge, *cell.twoshot->gain_at_edge, cell.regret->mean, cell.regret->max})
+        CHECK(share == std::round(share * 1e6) / 1e6);
+}
+
 TEST_CASE("an outlier moves no limit") {
     for (const int sessions : {1, 2, 4}) {
         synthetic::Machine machine = two_crossovers();

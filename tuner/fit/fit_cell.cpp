@@ -110,7 +110,7 @@ class CellFit {
         const Index next = contest.above[cut - 1];
         if (next >= 0) {
             const double gain = model_.advantage(algorithm, next, cut - 1);
-            if (std::isfinite(gain)) threshold.gain_at_edge = std::expm1(gain);
+            if (std::isfinite(gain)) threshold.gain_at_edge = rounded_share(std::expm1(gain));
         }
         if (cut == static_cast<Index>(sizes.size())) {
             threshold.limited_by = LimitedBy::range;
@@ -167,11 +167,19 @@ class CellFit {
                 cell_.twoshot = threshold(fused_end, topmost, contest);
             }
         }
-        cell_.baseline = model_.name(model_.baseline_at(std::min(fused_end, sizes - 1)));
+        cell_.baseline = model_.name(baseline_above(fused_end));
         const std::uint64_t largest_fused =
             std::max(cell_.oneshot.value_or(Threshold{}).max_bytes, cell_.twoshot.value_or(Threshold{}).max_bytes);
         if (options_.workspace_bytes && largest_fused > 0)
             cell_.workspace_bytes = options_.workspace_bytes(cell_.key, largest_fused);
+    }
+
+    /// What follows the fused range, by the intervals; the fastest at the largest size where nothing does. Unfused ones
+    /// within half the guard band of each other share an interval, and the table must not give it two names.
+    Index baseline_above(Index fused_end) const {
+        for (const Segment& segment : ordered_)
+            if (!model_.is_fused(segment.algorithm) && segment.end > fused_end) return segment.algorithm;
+        return model_.baseline_at(static_cast<Index>(model_.sizes().size()) - 1);
     }
 
     /// The last byte that goes to segment i of `segments`.

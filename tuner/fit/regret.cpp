@@ -105,6 +105,8 @@ Regret summary(std::span<const PointRegret> points) {
         regret.max = std::max(regret.max, point.regret());
         ++regret.points;
     }
+    regret.mean = rounded_share(regret.mean);
+    regret.max = rounded_share(regret.max);
     return regret;
 }
 
