@@ -79,7 +79,10 @@ int report(std::string message) {
 
 int main(int argc, char** argv) {
     try {
-        return run({argv + std::min(argc, 1), argv + argc});
+        const int status = run({argv + std::min(argc, 1), argv + argc});
+        if (!std::cout.flush()) // a full disk behind `>` must not look like a table
+            throw crossover::InputError("standard output", "cannot be written", "free some space or name another file");
+        return status;
     } catch (const std::exception& error) {
         return report(error.what());
     }

@@ -100,4 +100,18 @@ TEST_CASE("what cannot be done says why, and what to do") {
     place.check_error("cpp newer.yaml --out out.h", "newer.yaml:1: schema_version 2 is newer than 1");
     CHECK_FALSE(std::filesystem::exists(place.folder.path() / "out.h"));
     CHECK(place.emit("--help").status == 0);
+    // Text that did not arrive is not a table.
+    for (const std::string format : {"cpp", "yaml", "json", "vllm"})
+        CHECK(place.emit(format + " h200.yaml > /dev/full").status == 2);
+}
+
+TEST_CASE("nothing is half-written") {
+    const Workplace place;
+    place.folder.write("kept", "kept\n");
+    place.check_error("cpp missing.yaml --out kept", "missing.yaml");
+    place.check_error("cpp h200.yaml --out .", "Is a directory");
+    place.check_error("cpp h200.yaml --out /dev/full", "/dev/full");
+    CHECK(test::read_text(place.folder.path() / "kept") == "kept\n");
+    const auto files = std::filesystem::directory_iterator(place.folder.path());
+    CHECK(std::distance(begin(files), end(files)) == 4); // the tables and `kept`, no temporary file
 }

@@ -108,7 +108,6 @@ int run_import(const std::vector<std::string>& arguments) {
     if (out.empty()) {
         std::cout << kSamplesHeader << '\n';
         for (const Sample& sample : imported.samples) std::cout << to_csv_row(sample) << '\n';
-        if (!std::cout.flush()) throw InputError("standard output", "cannot be written", "give --out FILE");
     } else {
         fingerprint.sku = import.sku;
         fingerprint.compute_capability = import.compute_capability;
