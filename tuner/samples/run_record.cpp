@@ -101,8 +101,10 @@ RunRecord read_provenance(const std::filesystem::path& path) {
     return record;
 }
 
+std::string to_yaml(const RunRecord& record) { return write_yaml(to_document(record)); }
+
 void write_provenance(const std::filesystem::path& path, const RunRecord& record) {
-    write_atomically(path, write_yaml(to_document(record)));
+    write_atomically(path, to_yaml(record));
 }
 
 Journal begin_run(const std::filesystem::path& folder, const RunRecord& record, bool resume) {

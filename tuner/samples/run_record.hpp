@@ -26,6 +26,8 @@ struct RunRecord {
 
 /// @throws InputError with file:line for malformed YAML, missing or unknown keys
 RunRecord read_provenance(const std::filesystem::path& path);
+/// provenance.yaml's text; read_provenance of it gives the same record.
+std::string to_yaml(const RunRecord& record);
 /// Writes it atomically. @throws InputError if it cannot
 void write_provenance(const std::filesystem::path& path, const RunRecord& record);
 
