@@ -73,6 +73,83 @@ std::string origin_text(const Table& table) {
     return one_line(text);
 }
 
+std::string size_text(std::uint64_t bytes) { return std::to_string(bytes) + " (" + human_bytes(bytes) + ")"; }
+
+std::string threshold_text(const Cell& cell, const std::optional<Threshold>& threshold) {
+    if (cell.status == CellStatus::tie) return "tie";
+    if (cell.status == CellStatus::unsupported) return "unsupported";
+    if (!threshold) return "not measured";
+    if (threshold->max_bytes == 0)
+        return cell.measured_min_bytes > 0 ? "0 (never from " + human_bytes(cell.measured_min_bytes) + " on)"
+                                           : "0 (never)";
+    std::string size = size_text(threshold->max_bytes);
+    switch (threshold->limited_by) {
+    case LimitedBy::crossover:
+        return size;
+    case LimitedBy::range:
+        return "≥ " + size;
+    case LimitedBy::workspace:
+        return size + ", workspace";
+    }
+    return size;
+}
+
+std::string ci_text(const std::optional<Threshold>& threshold) {
+    if (!threshold || !threshold->ci95) return "–";
+    const auto [low, high] = *threshold->ci95;
+    return human_bytes(low) + " … " + human_bytes(high);
+}
+
+std::string gain_text(const std::optional<Threshold>& threshold) {
+    return threshold && threshold->gain_at_edge ? percent(*threshold->gain_at_edge) : "–";
+}
+
+std::string interval_text(const Interval& interval) {
+    if (!interval.max_bytes) return "from " + size_text(interval.min_bytes) + ": " + interval.algorithm;
+    return size_text(interval.min_bytes) + " to " + size_text(*interval.max_bytes) + ": " + interval.algorithm;
+}
+
+std::string group_name(const CellKey& key) {
+    return std::string(to_string(key.pattern)) + ", " + std::string(to_string(key.dtype));
+}
+
+std::vector<std::string> cell_facts(const Cell& cell) {
+    std::vector<std::string> facts{"status: " + std::string(to_string(cell.status))};
+    if (!cell.baseline.empty()) facts.push_back("baseline: " + cell.baseline);
+    if (cell.measured_max_bytes > 0)
+        facts.push_back("measured from " + size_text(cell.measured_min_bytes) + " to " +
+                        size_text(cell.measured_max_bytes));
+    if (cell.workspace_bytes > 0)
+        facts.push_back("workspace of the fused algorithms: " + size_text(cell.workspace_bytes));
+    if (cell.regret)
+        facts.push_back("time lost against the best algorithm at " + std::to_string(cell.regret->points) +
+                        " points: mean " + percent(cell.regret->mean, 2) + ", worst " + percent(cell.regret->max, 2));
+    if (!cell.note.empty()) facts.push_back("note: " + one_line(cell.note));
+    return facts;
+}
+
+std::vector<std::vector<std::string>> provenance_rows(const Table& table) {
+    const Provenance& provenance = table.provenance;
+    const Fingerprint& machine = table.fingerprint;
+    std::vector<std::vector<std::string>> rows{{"GPU", machine.sku},
+                                               {"compute capability", machine.compute_capability},
+                                               {"topology", machine.topology},
+                                               {"NVLink multicast", machine.multicast ? "on" : "off"},
+                                               {"nodes", std::to_string(machine.nodes)},
+                                               {"source", table.source},
+                                               {"driver", provenance.driver},
+                                               {"CUDA", provenance.cuda},
+                                               {"NCCL", provenance.nccl},
+                                               {"date", provenance.date},
+                                               {"sessions", std::to_string(provenance.sessions)},
+                                               {"samples", std::to_string(provenance.samples)},
+                                               {"Crossover", table.crossover_version}};
+    for (const auto& [key, value] : provenance.environment) rows.push_back({key, value});
+    for (const auto& [key, value] : provenance.extra) rows.push_back({key, value});
+    std::erase_if(rows, [](const auto& row) { return row[1].empty(); });
+    return rows;
+}
+
 std::string markdown_table(const std::vector<std::vector<std::string>>& rows) {
     std::vector<std::size_t> widths(rows.front().size(), 3);
     for (const auto& row : rows)

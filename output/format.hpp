@@ -4,6 +4,7 @@
 #include "tuner/table.hpp"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,29 @@ std::string machine_text(const Fingerprint& machine);
 /// "source gpu, Crossover 0.1.0, driver …, CUDA …, NCCL …, date …, sessions 4, samples 1234", on one line; what is not
 /// known is left out.
 std::string origin_text(const Table& table);
+
+/// "131072 (128 KiB)"
+std::string size_text(std::uint64_t bytes);
+
+/// A cell's limit in words: its size ("≥ …" where the samples end there, "…, workspace" where that ends it), "0 (never
+/// from 4 KiB on)", "tie", "not measured" or "unsupported".
+std::string threshold_text(const Cell& cell, const std::optional<Threshold>& threshold);
+/// Its 95 % interval, "~115 KiB … ~137 KiB", or "–".
+std::string ci_text(const std::optional<Threshold>& threshold);
+/// Its gain at the edge, "+3.1 %", or "–".
+std::string gain_text(const std::optional<Threshold>& threshold);
+
+/// "0 (0 B) to 131072 (128 KiB): oneshot"
+std::string interval_text(const Interval& interval);
+
+/// What cells share a table of the summary: "allreduce_residual_rmsnorm, bfloat16"
+std::string group_name(const CellKey& key);
+
+/// What a cell says besides its limits, a line each: status, baseline, range, workspace, regret, note.
+std::vector<std::string> cell_facts(const Cell& cell);
+
+/// Where a table's numbers come from: {what, value} a row, those without a value left out.
+std::vector<std::vector<std::string>> provenance_rows(const Table& table);
 
 /// A Markdown pipe table with its columns aligned; `|` and line ends in cells are escaped. rows[0] is the head.
 std::string markdown_table(const std::vector<std::vector<std::string>>& rows);

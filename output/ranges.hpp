@@ -23,8 +23,8 @@ struct TokenRange {
 /// Intervals that hold no whole number of tokens vanish. hidden_dim and max_num_batched_tokens >= 1.
 std::vector<TokenRange> token_ranges(const Cell& cell, std::int64_t hidden_dim, std::int64_t max_num_batched_tokens);
 
-/// Last tokens of all ranges but the open last one: vLLM's compile_ranges_endpoints. Two unfused ranges side by side are
-/// one to an engine, which has one unfused path: no point between them.
+/// Last tokens of all ranges but the open last one: vLLM's compile_ranges_endpoints. Two unfused ranges side by side
+/// are one to an engine, which has one unfused path: no point between them.
 std::vector<std::int64_t> split_points(std::span<const TokenRange> ranges);
 
 } // namespace crossover

@@ -33,6 +33,7 @@ constexpr std::array kSubcommands{
     Subcommand{"doctor", "say what this machine can measure, and why not", crossover::run_doctor},
     Subcommand{"compare", "compare two tables cell by cell; exit 1 on a regression", crossover::run_compare},
     Subcommand{"evaluate", "tell the time that tables and engines' own rules lose on samples", crossover::run_evaluate},
+    Subcommand{"report", "draw a run's curves, crossovers and regret map as one HTML file", crossover::run_report},
 };
 
 void print_help() {

@@ -48,8 +48,8 @@ struct Workplace {
     }
 };
 
-const std::set<std::string> kRunFiles{"oneshot_thresholds.h", "provenance.yaml", "report.md", "samples.csv",
-                                      "table.yaml"};
+const std::set<std::string> kRunFiles{"oneshot_thresholds.h", "provenance.yaml", "report.html", "report.md",
+                                      "samples.csv",          "table.yaml"};
 
 /// Exit status 2 and one line that begins so.
 void check_refused(const CommandResult& result, const std::string& beginning) {

@@ -16,5 +16,6 @@ int run_import(const std::vector<std::string>& arguments);
 int run_doctor(const std::vector<std::string>& arguments);
 int run_compare(const std::vector<std::string>& arguments);
 int run_evaluate(const std::vector<std::string>& arguments);
+int run_report(const std::vector<std::string>& arguments);
 
 } // namespace crossover

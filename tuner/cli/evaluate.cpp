@@ -2,10 +2,9 @@
 #include "output/format.hpp"
 #include "output/json.hpp"
 #include "tuner/cli/commands.hpp"
+#include "tuner/cli/evaluation.hpp"
 #include "tuner/cli/options.hpp"
 #include "tuner/error.hpp"
-#include "tuner/fit/incumbent.hpp"
-#include "tuner/fit/regret.hpp"
 #include "tuner/samples/journal.hpp"
 #include "tuner/yaml_writer.hpp"
 
@@ -29,64 +28,6 @@ const Usage kUsage{
         "(configs/incumbents/*.yaml);\n"
         "a folder stands for all the .yaml in it. \"Unfused\" in an engine's rule counts as the fastest unfused\n"
         "algorithm measured at the point."};
-
-/// One table, or engine's rule, and what it loses.
-struct Evaluation {
-    std::string name;
-    std::string source; // the file
-    RegretReport report;
-    std::vector<std::string> remarks;
-};
-
-std::string count(std::int64_t number, const std::string& noun) {
-    return std::to_string(number) + " " + noun + (number == 1 ? "" : "s");
-}
-
-Evaluation evaluate(const fs::path& path, std::span<const Sample> samples, const std::set<std::string>& skus) {
-    Evaluation evaluation{.name = path.string(), .source = path.string(), .report = {}, .remarks = {}};
-    if (is_incumbent(path)) {
-        const Incumbent incumbent = read_incumbent(path);
-        evaluation.name = incumbent.name;
-        evaluation.report = regret_report(samples, [&](const std::string& compute_capability, const Point& point) {
-            return choose(incumbent, compute_capability, point);
-        });
-    } else {
-        const Table table = read_table(path);
-        evaluation.report = regret_report(samples, choice_of(table.cells));
-        for (const std::string& sku : skus)
-            if (sku != table.fingerprint.sku)
-                evaluation.remarks.push_back("the table is of " + table.fingerprint.sku + ", the samples of " + sku);
-    }
-    const RegretReport& report = evaluation.report;
-    if (report.not_covered > 0)
-        evaluation.remarks.push_back("says nothing about " + count(report.not_covered, "point") +
-                                     ", which are left out");
-    if (report.not_sampled > 0) {
-        std::string names;
-        for (const std::string& name : report.missing) names += (names.empty() ? "" : ", ") + name;
-        evaluation.remarks.push_back("chooses " + names + " where there is no sample of it: " +
-                                     count(report.not_sampled, "point") + " left out");
-    }
-    return evaluation;
-}
-
-/// The files that the --table options name.
-std::vector<fs::path> files_of(const std::vector<std::string>& names) {
-    std::vector<fs::path> files;
-    for (const std::string& name : names) {
-        if (!fs::is_directory(name)) {
-            files.emplace_back(name);
-            continue;
-        }
-        std::vector<fs::path> inside;
-        for (const fs::directory_entry& entry : fs::directory_iterator(name))
-            if (entry.path().extension() == ".yaml") inside.push_back(entry.path());
-        if (inside.empty()) throw InputError(name, "no .yaml in this folder", "name a table or a folder of tables");
-        std::sort(inside.begin(), inside.end());
-        files.insert(files.end(), inside.begin(), inside.end());
-    }
-    return files;
-}
 
 std::string microseconds(double us) {
     char text[32];
@@ -233,7 +174,7 @@ int run_evaluate(const std::vector<std::string>& arguments) {
         samples.insert(samples.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
     }
     std::vector<Evaluation> evaluations;
-    for (const fs::path& path : files_of(tables)) evaluations.push_back(evaluate(path, samples, skus));
+    for (const fs::path& path : table_files(tables)) evaluations.push_back(evaluate(path, samples, skus));
     const auto named = static_cast<std::size_t>(worst);
     std::cout << (values->count("json") != 0 ? json(evaluations, named) : markdown(evaluations, named));
     return 0;

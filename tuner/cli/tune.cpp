@@ -1,4 +1,5 @@
 #include "output/emit.hpp"
+#include "output/html_report.hpp"
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/data_folder.hpp"
 #include "tuner/cli/options.hpp"
@@ -27,9 +28,9 @@ const Usage kUsage{.name = "tune",
                    .arguments = "",
                    .purpose = "Measures every algorithm of the config at every point, fits the message sizes at which\n"
                               "one overtakes the other, and writes table.yaml, oneshot_thresholds.h, report.md,\n"
-                              "samples.csv and provenance.yaml. Without GPUs, or with --recording, it replays the\n"
-                              "recording of a machine that had some. torchrun, mpirun or srun may start it, once a\n"
-                              "rank; without them it starts a process for each GPU itself."};
+                              "report.html, samples.csv and provenance.yaml. Without GPUs, or with --recording, it\n"
+                              "replays the recording of a machine that had some. torchrun, mpirun or srun may start\n"
+                              "it, once a rank; without them it starts a process for each GPU itself."};
 
 /// What the user asked for.
 struct Request {
@@ -149,16 +150,17 @@ std::optional<RunRecord> measure(const Request& request, int gpus) {
 
 /// From the samples in `request.out` to everything else there, and the summary.
 void finish(const Request& request, RunRecord record) {
-    const Table table = make_table(read_samples(request.out / "samples.csv"), record, fit_options(request.config),
-                                   cell_keys(request.config));
+    const std::vector<Sample> samples = read_samples(request.out / "samples.csv");
+    const FitOptions fit = fit_options(request.config);
+    const Table table = make_table(samples, record, fit, cell_keys(request.config));
     record.provenance.sessions = table.provenance.sessions;
     record.provenance.samples = table.provenance.samples;
     write_provenance(request.out / "provenance.yaml", record);
 
     // All of them are made before the first is written.
-    const std::array files{std::pair{"table.yaml", emit_yaml(table)},
-                           std::pair{"oneshot_thresholds.h", emit_cpp_header({&table, 1})},
-                           std::pair{"report.md", emit_markdown(table)}};
+    const std::array files{
+        std::pair{"table.yaml", emit_yaml(table)}, std::pair{"oneshot_thresholds.h", emit_cpp_header({&table, 1})},
+        std::pair{"report.md", emit_markdown(table)}, std::pair{"report.html", emit_html({table, samples, fit, {}})}};
     for (const auto& [name, text] : files) write_atomically(request.out / name, text);
 
     std::cout << '\n' << emit_summary(table) << "\nWritten to " << request.out.string() << ": ";

@@ -1,0 +1,237 @@
+#include "output/html_report.hpp"
+
+#include "output/algorithm_styles.hpp"
+#include "output/format.hpp"
+#include "output/html_page.hpp"
+#include "output/latency_figure.hpp"
+#include "output/regret_map.hpp"
+#include "output/svg.hpp"
+#include "tuner/fit/observations.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+namespace crossover {
+namespace {
+
+using html::Content;
+using html::element;
+
+/// What the sections share.
+struct Material {
+    const HtmlReport& report;
+    std::vector<CellObservations> observations; // of the cells that have samples
+    std::vector<HiddenDimFit> hidden_dims;
+    AlgorithmStyles styles;
+    std::array<double, 2> log2_bytes{}; // one axis for all cells, so that they can be compared by eye
+};
+
+std::array<double, 2> byte_range(const std::vector<CellObservations>& observations) {
+    constexpr double kMargin = 0.5; // octaves: a single size gets a whole one
+    std::uint64_t least = 1 << 10, greatest = 0;
+    for (const CellObservations& cell : observations)
+        for (const Point& point : cell.points) {
+            const std::uint64_t bytes = message_bytes(point);
+            least = greatest == 0 ? bytes : std::min(least, bytes);
+            greatest = std::max(greatest, bytes);
+        }
+    return {std::log2(static_cast<double>(least)) - kMargin,
+            std::log2(static_cast<double>(std::max(least, greatest))) + kMargin};
+}
+
+std::set<std::string> names_of(const CellObservations& cell) {
+    std::set<std::string> names;
+    for (const Series& series : cell.series)
+        if (!series.empty()) names.insert(series.name);
+    return names;
+}
+
+Material gather(const HtmlReport& report) {
+    std::vector<CellObservations> observations = arrange(report.samples);
+    std::set<std::string> names;
+    for (const CellObservations& cell : observations) names.merge(names_of(cell));
+    for (const Cell& cell : report.table.cells)
+        for (const Interval& interval : cell.intervals)
+            if (interval.algorithm != algorithm::not_measured) names.insert(interval.algorithm);
+    const std::array range = byte_range(observations);
+    return {.report = report,
+            .observations = std::move(observations),
+            .hidden_dims = fit_hidden_dims(report.samples, report.table.cells, report.fit),
+            .styles = AlgorithmStyles(names),
+            .log2_bytes = range};
+}
+
+const CellObservations* find_observations(const Material& material, const CellKey& key) {
+    const auto found = std::find_if(material.observations.begin(), material.observations.end(),
+                                    [&](const CellObservations& each) { return each.key == key; });
+    return found == material.observations.end() ? nullptr : &*found;
+}
+
+std::string id_of(const CellKey& key) { return html::anchor(to_string(key)); }
+
+// ---- the top of the page ----
+
+std::string header(const Table& table) {
+    std::string facts;
+    for (const auto& row : provenance_rows(table))
+        facts += "<div>" + element("dt", row[0]) + element("dd", row[1]) + "</div>\n";
+    return "<header>\n" + element("h1", "Dispatch table for " + table.fingerprint.sku) + "\n<dl>\n" + facts +
+           "</dl>\n</header>\n";
+}
+
+/// A limit, and on a line of its own its interval.
+Content limit_content(const Cell& cell, const std::optional<Threshold>& threshold) {
+    Content limit = threshold_text(cell, threshold);
+    if (!threshold || !threshold->ci95) return limit;
+    return Content::markup(limit.str() + "<br/>" + element("span", ci_text(threshold), "soft"));
+}
+
+std::string summary_section(const Table& table) {
+    const std::vector<Content> head{"world size",   "quant",
+                                    "status",       "oneshot max, 95 % interval",
+                                    "gain at edge", "twoshot max, 95 % interval",
+                                    "gain at edge", "baseline",
+                                    "mean regret",  "worst"};
+    std::string out = "<h2>Limits</h2>\n";
+    for (auto cell = table.cells.begin(); cell != table.cells.end();) {
+        const std::string group = group_name(cell->key);
+        std::vector<std::vector<Content>> rows{head};
+        std::string notes;
+        for (; cell != table.cells.end() && group_name(cell->key) == group; ++cell) {
+            const CellKey& key = cell->key;
+            const std::string world_size = std::to_string(key.world_size), quant(to_string(key.quant));
+            rows.push_back({html::link_to(id_of(key), world_size), quant, to_string(cell->status),
+                            limit_content(*cell, cell->oneshot), gain_text(cell->oneshot),
+                            limit_content(*cell, cell->twoshot), gain_text(cell->twoshot),
+                            cell->baseline.empty() ? "–" : cell->baseline,
+                            cell->regret ? percent(cell->regret->mean, 2) : "–",
+                            cell->regret ? percent(cell->regret->max, 1) : "–"});
+            if (!cell->note.empty())
+                notes += element("li", "world size " + world_size + ", " + quant + ": " + cell->note) + "\n";
+        }
+        out += element("h4", group) + "\n" + html::table(rows);
+        if (!notes.empty()) out += "<ul class=\"facts\">\n" + notes + "</ul>\n";
+    }
+    if (table.cells.empty()) out += "<p>The table has no cells.</p>\n";
+    return out +
+           element("p",
+                   "Sizes are bytes of one rank's input tensor (tokens × hidden_dim × element size), inclusive: "
+                   "up to “oneshot max” use oneshot, above it and up to “twoshot max” twoshot, above that the "
+                   "baseline, the fastest unfused algorithm there. 0 means never; “≥” that it was still the "
+                   "fastest at the largest size measured. The gain at an edge is the time of the next algorithm "
+                   "over this one's, at the largest measured size not above the limit. Regret is the time with "
+                   "the table ÷ the time with the best algorithm at that point − 1.",
+                   "soft") +
+           "\n";
+}
+
+std::vector<Content> regret_row(const std::string& name, const RegretReport& report) {
+    const Regret regret = summary(report.points);
+    return {name, std::to_string(regret.points), percent(regret.mean, 2), percent(regret.max, 1),
+            std::to_string(report.not_covered + report.not_sampled)};
+}
+
+/// The table as a whole, beside others where there are some.
+std::string regret_section(const Material& material) {
+    const RegretReport own = regret_report(material.observations, choice_of(material.report.table.cells));
+    std::vector<std::vector<Content>> rows{{"table", "points", "mean regret", "worst", "points not told"},
+                                           regret_row("this table", own)};
+    for (const NamedRegret& other : material.report.others) rows.push_back(regret_row(other.name, other.report));
+    std::string out = "<h2>Time lost</h2>\n" + html::table(rows);
+    if (own.outliers > 0)
+        out += element("p", std::to_string(own.outliers) + " samples are left out as outliers.", "soft") + "\n";
+    return out;
+}
+
+// ---- a cell ----
+
+std::string curve_key(const CellObservations& observations, const AlgorithmStyles& styles) {
+    std::string out = "<ul class=\"key\">";
+    for (const std::string& name : styles.ordered(names_of(observations)))
+        out += "<li><svg class=\"line " + styles.style(name) + "\" viewBox=\"0 0 30 10\">" +
+               svg::line({0, 5}, {30, 5}, "curve " + styles.style(name)) + "</svg>" + svg::escaped(name) + "</li>";
+    return out + "</ul>\n";
+}
+
+/// Is it bytes? The limits of each hidden_dim alone, beside the common ones.
+std::string hidden_dim_table(const Material& material, const Cell& cell) {
+    std::vector<std::vector<Content>> rows{
+        {"hidden_dim", "oneshot max, 95 % interval", "twoshot max, 95 % interval", "mean cost of the common limits",
+         "worst"},
+        {"all", limit_content(cell, cell.oneshot), limit_content(cell, cell.twoshot), "–", "–"}};
+    Cell own; // of a hidden_dim, whose range is not the cell's
+    own.status = CellStatus::measured;
+    for (const HiddenDimFit& fit : material.hidden_dims)
+        if (fit.key == cell.key)
+            rows.push_back({std::to_string(fit.hidden_dim), limit_content(own, fit.oneshot),
+                            limit_content(own, fit.twoshot), percent(fit.mean_cost, 2), percent(fit.worst_cost, 1)});
+    if (rows.size() == 2) return "";
+    return "<h4>Is it bytes? Limits of each hidden_dim alone</h4>\n" + html::table(rows);
+}
+
+std::string cell_body(const Material& material, const Cell& cell) {
+    std::string out = "<ul class=\"facts\">\n";
+    for (const std::string& fact : cell_facts(cell)) out += element("li", fact) + "\n";
+    out += "</ul>\n";
+    const CellObservations* observations = find_observations(material, cell.key);
+    if (!observations) return out + "<p class=\"soft\">No samples of this cell.</p>\n";
+    const std::string curves = latency_figure({.cell = cell,
+                                               .observations = *observations,
+                                               .log2_bytes = material.log2_bytes,
+                                               .guard_band = material.report.fit.guard_band,
+                                               .styles = material.styles});
+    if (curves.empty()) return out + "<p class=\"soft\">No sample of this cell has a time.</p>\n";
+    out +=
+        "<figure class=\"curves\">\n" + curve_key(*observations, material.styles) + curves +
+        "<figcaption>Lines: median over hidden_dims; dots: single hidden_dims. Dashed verticals: the limits, with "
+        "their 95 % intervals shaded. Strip: what the table chooses. Below: the fused algorithms against the fastest "
+        "unfused one at each point, on a scale stretched around 0; the shaded guard band is what a fused one must "
+        "win by.</figcaption>\n</figure>\n";
+    out += "<h4>Regret map</h4>\n<figure class=\"map\">\n" + regret_key() +
+           regret_map(cell, *observations, material.styles) +
+           "<figcaption>Colour: time lost by the table's choice against the best algorithm measured there. Bar: the "
+           "choice, in the colours above. A field reaches half-way to its neighbours. Hover for names and "
+           "times.</figcaption>\n</figure>\n";
+    return out + hidden_dim_table(material, cell);
+}
+
+std::string cell_sections(const Material& material) {
+    const std::vector<Cell>& cells = material.report.table.cells;
+    if (cells.empty()) return "";
+    const Pattern main_pattern = Pattern::allreduce_residual_rmsnorm;
+    const bool has_main =
+        std::any_of(cells.begin(), cells.end(), [&](const Cell& cell) { return cell.key.pattern == main_pattern; });
+    const Pattern unfolded = has_main ? main_pattern : cells.front().key.pattern;
+    std::string out = "<h2>Cells</h2>\n";
+    for (const Cell& cell : cells) {
+        const bool open = cell.key.pattern == unfolded;
+        out += std::string(open ? "<section" : "<details") + " id=\"" + id_of(cell.key) + "\">" +
+               element(open ? "h3" : "summary", to_string(cell.key)) + "\n" + cell_body(material, cell) +
+               (open ? "</section>\n" : "</details>\n");
+    }
+    return out;
+}
+
+/// Samples that no section shows.
+std::string samples_without_cell(const Material& material) {
+    std::string names;
+    for (const CellObservations& each : material.observations)
+        if (!find_cell(material.report.table, each.key)) names += element("li", to_string(each.key)) + "\n";
+    return names.empty()
+               ? ""
+               : "<h2>Samples of cells that the table does not have</h2>\n<ul class=\"facts\">\n" + names + "</ul>\n";
+}
+
+} // namespace
+
+std::string emit_html(const HtmlReport& report) {
+    const Material material = gather(report);
+    const std::string body = header(report.table) + "<main>\n" + summary_section(report.table) +
+                             regret_section(material) + cell_sections(material) + samples_without_cell(material) +
+                             "</main>\n";
+    return html::page("Dispatch table for " + report.table.fingerprint.sku, AlgorithmStyles::css() + regret_css(),
+                      body);
+}
+
+} // namespace crossover

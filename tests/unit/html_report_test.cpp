@@ -1,0 +1,386 @@
+#include "output/html_report.hpp"
+
+#include "output/latency_figure.hpp"
+#include "output/svg.hpp"
+#include "tests/support/command.hpp"
+#include "tests/support/recordings.hpp"
+#include "tests/support/tables.hpp"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+
+using namespace crossover;
+
+namespace {
+
+/// A strict parser must take it, and nothing may come from elsewhere. Prints "fine", or what is wrong.
+const char* const kCheckPage = R"py(
+import html.parser, re, sys, xml.etree.ElementTree as tree
+text = open(sys.argv[1], encoding="utf-8").read()
+root = tree.fromstring(text.split("\n", 1)[1])
+html.parser.HTMLParser().feed(text)
+ids = [e.get("id") for e in root.iter() if e.get("id")]
+wrong = []
+if len(ids) != len(set(ids)): wrong.append("an id twice")
+for e in root.iter():
+    if e.tag in ("script", "link", "img", "iframe", "image", "use", "object"): wrong.append(e.tag)
+    for name, value in e.attrib.items():
+        if name.startswith("on") or name == "src": wrong.append(name)
+        if name == "href" and (value[0] != "#" or value[1:] not in ids): wrong.append("link to " + value)
+for e in root.iter("svg"):
+    left, top, width, height = map(float, e.get("viewBox").split())
+    for shape in e.iter():
+        for name in ("x", "x1", "x2", "y", "y1", "y2", "width", "height"):
+            if shape.get(name) and not -1 <= float(shape.get(name)) <= max(width, height) + 1:
+                wrong.append(shape.tag + " " + name + "=" + shape.get(name))
+        for x, y in re.findall(r"[M ]([^ ,M]+),([^ ,Mh]+)", shape.get("d") or ""):
+            if not (0 <= float(x) <= width and 0 <= float(y) <= height): wrong.append("path to " + x + "," + y)
+if re.search(r"https?:|url\(|@import|\bnan\b|\binf\b", text): wrong.append("an address or no number")
+print("; ".join(wrong) or "fine")
+)py";
+
+void check_page(const std::string& html) {
+    CHECK(html.rfind("<!DOCTYPE html>\n<html lang=\"en\">", 0) == 0);
+    if (!test::has("python3 --version", "python3")) return;
+    const test::TemporaryFolder folder;
+    folder.write("check.py", kCheckPage);
+    folder.write("page.html", html);
+    const auto result = test::run_command("cd " + folder.path().string() + " && python3 check.py page.html");
+    CHECK(result.output == "fine\n");
+}
+
+std::size_t count_of(const std::string& text, const std::string& part) {
+    std::size_t count = 0;
+    for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++count;
+    return count;
+}
+
+bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+/// The number in `name="…"` of the first element that begins with `beginning`; NaN if there is none.
+double attribute(const std::string& text, const std::string& beginning, const std::string& name) {
+    const auto at = text.find(beginning);
+    if (at == std::string::npos) return std::nan("");
+    const std::string element = text.substr(at, text.find('>', at) - at);
+    const auto value = element.find(" " + name + "=\"");
+    return value == std::string::npos ? std::nan("") : std::stod(element.substr(value + name.size() + 3));
+}
+
+/// The vertices of the path of this class, as far as they are "x,y".
+std::vector<svg::Vertex> path(const std::string& text, const std::string& style, std::size_t from = 0) {
+    const auto at = text.find("<path class=\"" + style + "\" d=\"M", from);
+    REQUIRE(at != std::string::npos);
+    const auto begin = text.find(" d=\"M", at) + 5;
+    std::vector<svg::Vertex> vertices;
+    for (const char* next = text.c_str() + begin; next[-1] != '"';) {
+        char* end = nullptr;
+        const double x = std::strtod(next, &end);
+        const double y = std::strtod(end + 1, &end);
+        vertices.push_back({x, y});
+        next = end + (*end == 'h' ? 3 : 1); // "h0M" between dots
+    }
+    return vertices;
+}
+
+/// The section of a cell.
+std::string section(const std::string& html, const std::string& id) {
+    const auto begin = html.find("id=\"" + id + "\"");
+    REQUIRE(begin != std::string::npos);
+    return html.substr(begin, html.find(" id=\"", begin + 1) - begin);
+}
+const std::string kFirst = "n-2-allreduce_residual_rmsnorm-bfloat16-none";
+
+/// A cell of world size 2 without noise, times by algorithm as multiples of one curve; one session unless said.
+std::vector<Sample> samples_of(const std::map<std::string, double>& factors, std::vector<std::int64_t> num_tokens,
+                               int sessions = 1) {
+    synthetic::Machine machine;
+    machine.cell.world_size = 2;
+    machine.hidden_dims = {1024};
+    machine.num_tokens = std::move(num_tokens);
+    machine.sessions = sessions;
+    machine.noise = synthetic::kNoNoise;
+    for (const auto& [name, factor] : factors)
+        machine.curves[name] = synthetic::scaled(synthetic::alpha_beta(12, 20), factor);
+    return synthetic::measure(machine);
+}
+
+Table table_of(std::vector<Cell> cells) {
+    Table table = test::empty_table("Synthetic", "9.0");
+    table.cells = std::move(cells);
+    return table;
+}
+
+std::string html_of(const Table& table, const std::vector<Sample>& samples, const FitOptions& fit = {}) {
+    return emit_html({.table = table, .samples = samples, .fit = fit, .others = {}});
+}
+
+} // namespace
+
+TEST_CASE("a run's report: a figure and a map a cell, the limits at their bytes") {
+    const Config config = test::small_config();
+    const std::vector<Sample> samples = test::small_samples(config);
+    const Table table = make_table(samples, test::small_record(config), fit_options(config), cell_keys(config));
+    const std::string html = html_of(table, samples, fit_options(config));
+    check_page(html);
+    REQUIRE(table.cells.size() == 4);
+    CHECK(count_of(html, "<figure class=\"curves\">") == 4);
+    CHECK(count_of(html, "<figure class=\"map\">") == 4);
+    for (const char* part : {"<h1>Dispatch table for Synthetic</h1>", "<dd>580.159</dd>", "<dd>2026-09-01</dd>",
+                             "<dt>sessions</dt><dd>2</dd>", "<dt>source</dt><dd>gpu</dd>"})
+        CHECK_MESSAGE(has(html, part), part);
+
+    // hidden_dim 2048 and 4096 with 1…8192 tokens of 2 bytes: 4 KiB to 64 MiB, and half an octave on both sides.
+    const double low = 12 - 0.5, high = 26 + 0.5;
+    const auto x_of = [&](std::uint64_t bytes) {
+        return kPlotLeft + (std::log2(static_cast<double>(bytes)) - low) / (high - low) * (kPlotRight - kPlotLeft);
+    };
+    for (const Cell& cell : table.cells) {
+        CAPTURE(to_string(cell.key));
+        std::string id = to_string(cell.key);
+        std::replace_if(
+            id.begin(), id.end(), [](char c) { return c == ' ' || c == '='; }, '-');
+        const std::string text = section(html, id);
+        REQUIRE(cell.oneshot->ci95.has_value());
+        for (const auto& [style, threshold] : {std::pair("a0", cell.oneshot), std::pair("a1", cell.twoshot)}) {
+            CHECK(attribute(text, std::string("<line class=\"limit ") + style, "x1") ==
+                  doctest::Approx(x_of(threshold->max_bytes)).epsilon(0.0002));
+            if (!threshold->ci95) continue;
+            const auto [from, to] = *threshold->ci95;
+            const std::string interval = std::string("<rect class=\"ci ") + style;
+            CHECK(attribute(text, interval, "x") ==
+                  doctest::Approx(from == 0 ? kPlotLeft : x_of(from)).epsilon(0.0003));
+            CHECK(attribute(text, interval, "width") ==
+                  doctest::Approx(x_of(to) - (from == 0 ? kPlotLeft : x_of(from))).epsilon(0.02));
+        }
+        CHECK(attribute(text, "<rect class=\"choice a0", "width") ==
+              doctest::Approx(x_of(cell.oneshot->max_bytes) - kPlotLeft).epsilon(0.001));
+        CHECK(count_of(text, "<rect class=\"field") == 8 + 16); // in the key, and 2 × 8 points
+        CHECK(count_of(text, "class=\"curve a3\"") == 2);       // nccl_fused_norm: in the key and in the figure
+        CHECK(has(text, "Is it bytes?"));
+        for (const std::int64_t dim : config.hidden_dims) CHECK(has(text, "<tr><td>" + std::to_string(dim) + "</td>"));
+    }
+    CHECK(html == html_of(table, samples, fit_options(config)));
+}
+
+TEST_CASE("what is drawn is what was measured") {
+    // Oneshot exactly 2 % slower than the only unfused algorithm: on the upper end of the guard band.
+    const std::vector<Sample> samples =
+        samples_of({{"nccl_fused_norm", 1.0}, {"oneshot", 1.02}, {"twoshot", 0.5}}, {1, 4, 16, 64});
+    const Table table = table_of({test::measured_cell(2, 8192, 32768)});
+    const std::string html = html_of(table, samples);
+    check_page(html);
+    const double guard_top = attribute(html, "<rect class=\"guard", "y");
+    const auto ratio_panel = html.find("<rect class=\"guard");
+    const std::vector<svg::Vertex> oneshot = path(html, "curve a0", ratio_panel);
+    REQUIRE(oneshot.size() == 4);
+    for (const svg::Vertex& vertex : oneshot) CHECK(vertex.y == doctest::Approx(guard_top).epsilon(0.0005));
+    // Sizes four-fold apart lie equally far apart, and as far as the limits, which are as much apart.
+    const double step = oneshot[1].x - oneshot[0].x;
+    CHECK(oneshot[3].x - oneshot[2].x == doctest::Approx(step).epsilon(0.002));
+    CHECK(attribute(html, "<line class=\"limit a1", "x1") - attribute(html, "<line class=\"limit a0", "x1") ==
+          doctest::Approx(step).epsilon(0.002));
+    CHECK(oneshot[1].x == doctest::Approx(attribute(html, "<line class=\"limit a0", "x1")).epsilon(0.0005));
+    // Half the time: as far below the baseline's curve everywhere.
+    const auto baseline = path(html, "curve a3", html.find("<figure class=\"curves\">\n<ul"));
+    const auto twoshot = path(html, "curve a1");
+    const auto slower = path(html, "curve a0");
+    REQUIRE(baseline.size() == 4);
+    for (std::size_t i = 0; i < 4; ++i) {
+        CHECK(twoshot[i].y - baseline[i].y == doctest::Approx(twoshot[0].y - baseline[0].y).epsilon(0.01));
+        CHECK(twoshot[i].y > baseline[i].y + 10);
+        CHECK(slower[i].y < baseline[i].y);
+    }
+}
+
+TEST_CASE("a line is the median over hidden_dims, its dots the single ones") {
+    const auto html_of_dims = [](const std::vector<std::int64_t>& dims, const std::vector<std::int64_t>& num_tokens) {
+        std::vector<Sample> samples;
+        for (const std::int64_t dim : dims)
+            for (Sample& sample : samples_of({{"nccl_fused_norm", 1.0}, {"oneshot", 0.5}}, num_tokens)) {
+                sample.point.hidden_dim = dim;
+                if (dim == 1152) sample.latency_us *= 3; // which the median does not see
+                samples.push_back(sample);
+            }
+        return html_of(table_of({test::measured_cell(2, 8192, 32768)}), samples);
+    };
+    const std::string one = html_of_dims({1024}, {1, 4, 16});
+    CHECK(path(one, "curve a0").size() == 3);
+    CHECK_FALSE(has(one, "class=\"dots"));
+    // Less than a quarter of an octave apart: one size of three hidden_dims; but two sizes of one.
+    const std::string three = html_of_dims({1024, 1088, 1152}, {1, 4, 16});
+    const auto line = path(three, "curve a0"), dots = path(three, "dots a0");
+    REQUIRE(line.size() == 3);
+    REQUIRE(dots.size() == 9); // by size, so the three hidden_dims of each
+    for (std::size_t i = 0; i < 3; ++i) {
+        CHECK(line[i].x == dots[3 * i + 1].x);
+        CHECK(line[i].y == dots[3 * i + 1].y);
+        CHECK(dots[3 * i + 2].y < line[i].y - 20);
+    }
+    CHECK(path(html_of_dims({1024}, {8, 9, 32}), "curve a0").size() == 3);
+    CHECK(path(html_of_dims({1024, 2048}, {1, 2, 4}), "curve a0").size() == 4);
+}
+
+TEST_CASE("the regret map tells what the table's choice loses, by name") {
+    const std::vector<Sample> samples =
+        samples_of({{"nccl_fused_norm", 1.0}, {"oneshot", 1.5}, {"twoshot", 1.008}}, {1, 2, 4, 8});
+    Cell cell = test::measured_cell(2, 2048, 4096);
+    cell.intervals.back() = {.min_bytes = 4097, .max_bytes = 8192, .algorithm = "nccl_fused_norm"};
+    cell.intervals.push_back({.min_bytes = 8193, .max_bytes = std::nullopt, .algorithm = "not_measured"});
+    const std::string html = html_of(table_of({cell}), samples);
+    check_page(html);
+    CHECK(has(html, "<rect class=\"choice none\"")); // in the strip of choices, above 8192 bytes
+    const std::string map = html.substr(html.find("<figure class=\"map\">"));
+    // 12.04 µs at 2048 bytes, of which oneshot takes half more.
+    CHECK(has(map, "<title>1 tokens × hidden_dim 1024, 2048 (2 KiB): table: oneshot, 18.06 µs; best: nccl_fused_norm, "
+                   "12.04 µs; lost: 6.02 µs (+50.0 %)</title>"));
+    CHECK(has(map, "best: nccl_fused_norm, 12.08 µs; lost: 0.10 µs (+0.8 %)"));
+    CHECK(has(map, "table: nccl_fused_norm, 12.16 µs, the best</title>"));
+    CHECK(has(map, "8 tokens × hidden_dim 1024, 16384 (16 KiB): the table says nothing</title>"));
+    const auto fields = [&](const char* style) { return count_of(map, std::string("field ") + style + "\""); };
+    CHECK(fields("r6") == 2); // one more in the key
+    CHECK(fields("r2") == 2);
+    CHECK(fields("r0") == 2);
+    CHECK(fields("rn") == 2);
+    CHECK(fields("r4") == 1);
+    // Two told with a loss, (50 % + 0.8 % + 0) / 3.
+    CHECK(has(html, "<tr><td>this table</td><td>3</td><td>+16.93 %</td><td>+50.0 %</td><td>1</td></tr>"));
+
+    const NamedRegret other{.name = "always <that>",
+                            .report = regret_report(samples, [](const auto&, const Point&) { return "oneshot"; })};
+    const std::string beside =
+        emit_html({.table = table_of({cell}), .samples = samples, .fit = {}, .others = std::span(&other, 1)});
+    CHECK(has(beside, "<tr><td>always &lt;that&gt;</td><td>4</td><td>+50.00 %</td><td>+50.0 %</td><td>0</td></tr>"));
+}
+
+TEST_CASE("every state of a cell, with no samples at all") {
+    const std::string html = html_of(test::every_state(), {});
+    check_page(html);
+    CHECK(count_of(html, "<section id=") == test::every_state().cells.size());
+    CHECK(count_of(html, "No samples of this cell.") == test::every_state().cells.size());
+    CHECK_FALSE(has(html, "<figure"));
+    for (const char* part :
+         {"<td>tie</td>", "<td>unsupported</td>", "<td>0 (never from 4 KiB on)</td>", "<td>≥ 67108864 (64 MiB)</td>",
+          "<td>16777216 (16 MiB), workspace</td>", "no peer access between all GPUs",
+          "<td>131072 (128 KiB)<br/><span class=\"soft\">~115 KiB … ~137 KiB</span></td>"})
+        CHECK_MESSAGE(has(html, part), part);
+    check_page(html_of(test::empty_table("X", "9.0"), {}));
+}
+
+TEST_CASE("samples with little in them") {
+    SUBCASE("one size, one session") {
+        const auto samples = samples_of({{"nccl_separate", 1.0}, {"oneshot", 0.5}}, {8});
+        const std::string html = html_of(table_of(fit_cells(samples, {})), samples);
+        check_page(html);
+        CHECK(count_of(html, "<path class=\"dot a0\"") == 2);
+        CHECK(has(html, "oneshot max: ≥ 16384 (16 KiB)"));
+        CHECK_FALSE(has(html, "class=\"ci"));
+        CHECK_FALSE(has(html, "Is it bytes?"));
+    }
+    SUBCASE("a tie") {
+        const auto samples = samples_of({{"nccl_separate", 1.0}, {"oneshot", 1.0}}, {1, 8, 64}, 2);
+        const std::string html = html_of(table_of(fit_cells(samples, {})), samples);
+        check_page(html);
+        CHECK(has(html, "oneshot max: tie"));
+        CHECK_FALSE(has(html, "class=\"limit"));
+        CHECK(has(html, "<rect class=\"choice a2\""));
+    }
+    SUBCASE("only failures") {
+        auto samples = samples_of({{"nccl_separate", 1.0}, {"oneshot", 1.0}}, {1, 8});
+        for (Sample& sample : samples) {
+            sample.status = SampleStatus::failed;
+            sample.latency_us = 0;
+            sample.note = "wrong <numbers> & \"more\"";
+        }
+        const std::string html = html_of(table_of(fit_cells(samples, {})), samples);
+        check_page(html);
+        CHECK(has(html, "No sample of this cell has a time."));
+        CHECK(has(html, "wrong &lt;numbers&gt; &amp; &quot;more&quot;"));
+        CHECK_FALSE(has(html, "<figure"));
+    }
+    SUBCASE("an algorithm that fails at one size, and one that is never unfused") {
+        auto samples = samples_of({{"oneshot", 0.5}, {"twoshot", 0.7}}, {1, 8, 64});
+        samples.front().status = SampleStatus::timeout;
+        samples.front().latency_us = 0;
+        const std::string html = html_of(table_of({test::measured_cell(2, 4096, 65536)}), samples);
+        check_page(html);
+        CHECK(has(html, "no point has both a fused and an unfused time"));
+        CHECK(path(html, "curve a0").size() == 2);
+        CHECK(path(html, "curve a1").size() == 3);
+        CHECK(has(html, "no time of what the table says, oneshot"));
+    }
+    SUBCASE("limits beyond the samples") {
+        const auto samples = samples_of({{"nccl_separate", 1.0}, {"oneshot", 0.5}}, {1, 8});
+        const std::string html = html_of(table_of({test::measured_cell(2, 1, std::uint64_t{1} << 60)}), samples);
+        check_page(html);
+        CHECK_FALSE(has(html, "class=\"limit"));
+        CHECK(has(html, "twoshot max: 1152921504606846976 (1 EiB)"));
+    }
+    SUBCASE("a cell that the table does not have") {
+        const auto samples = samples_of({{"nccl_separate", 1.0}, {"oneshot", 0.5}}, {1, 8});
+        const std::string html = html_of(table_of({test::measured_cell(4, 4096, 8192)}), samples);
+        check_page(html);
+        CHECK(has(html, "Samples of cells that the table does not have"));
+        CHECK(has(html, "<li>n=2 allreduce_residual_rmsnorm bfloat16 none</li>"));
+    }
+}
+
+TEST_CASE("cells of other patterns are folded") {
+    Cell other = test::measured_cell(4, 4096, 8192);
+    other.key.pattern = Pattern::allreduce;
+    const std::string both = html_of(table_of({other, test::measured_cell(2, 4096, 8192)}), {});
+    check_page(both);
+    CHECK(has(both, "<details id=\"n-4-allreduce-bfloat16-none\"><summary>"));
+    CHECK(has(both, "<section id=\"" + kFirst + "\">"));
+    CHECK_FALSE(has(html_of(table_of({other}), {}), "<details")); // then it is the main one
+}
+
+TEST_CASE("text from outside stays text") {
+    const std::string hostile =
+        "</title><script>alert(1)</script> & \"quoted\" 'x'\n\x01\x7f\xff\xc3(\xed\xa0\x80 ]]> é \U0001F600";
+    auto samples = samples_of({{"nccl_separate", 1.0}, {"oneshot", 0.5}}, {1, 8, 64});
+    for (Sample& sample : samples) {
+        sample.sku = hostile;
+        if (sample.algorithm == "nccl_separate") sample.algorithm = hostile;
+    }
+    Table table = table_of(fit_cells(samples, {}));
+    table.fingerprint.sku = hostile;
+    table.provenance.driver = hostile;
+    table.provenance.extra[hostile] = hostile;
+    table.cells.front().note = hostile;
+    table.cells.front().intervals.back().algorithm = hostile;
+    const std::string html = html_of(table, samples);
+    check_page(html);
+    CHECK_FALSE(has(html, "<script"));
+    CHECK(has(html, "&lt;script&gt;"));
+    const std::string unknown = "\xef\xbf\xbd"; // U+FFFD
+    CHECK(svg::escaped("<a b=\"c\">&'\n\t") == "&lt;a b=&quot;c&quot;&gt;&amp;&#39;  ");
+    CHECK(svg::escaped("é µ \U0001F600") == "é µ \U0001F600");
+    for (const char* none : {"\x01", "\x7f", "\xff", "\x80"}) CHECK(svg::escaped(none) == unknown);
+    CHECK(svg::escaped("\xc3(") == unknown + "(");
+    CHECK(svg::escaped("\xf0\x9f") == unknown + unknown);               // cut off
+    CHECK(svg::escaped("\xc0\xaf") == unknown + unknown);               // overlong
+    CHECK(svg::escaped("\xed\xa0\x80") == unknown + unknown + unknown); // a surrogate
+    CHECK(svg::escaped("\xef\xbf\xbe") == unknown + unknown + unknown); // U+FFFE is none of XML's characters
+}
+
+TEST_CASE("ticks have room") {
+    const auto labels = [](const std::vector<svg::Tick>& ticks) {
+        std::string text;
+        for (const svg::Tick& tick : ticks) text += (text.empty() ? "" : " ") + tick.label;
+        return text;
+    };
+    using Exponents = std::vector<int>;
+    CHECK(svg::powers_of_two({.low = 11.5, .high = 26.5, .from = 56, .to = 744}, 58) ==
+          Exponents{12, 14, 16, 18, 20, 22, 24, 26});
+    CHECK(svg::powers_of_two({.low = 13.5, .high = 14.5, .from = 56, .to = 744}, 58) == Exponents{14});
+    CHECK(svg::powers_of_two({.low = -0.5, .high = 3.2, .from = 0, .to = 100}, 10) == Exponents{0, 1, 2, 3});
+    CHECK(labels(svg::time_ticks({.low = std::log(3.0), .high = std::log(300.0), .from = 300, .to = 50})) ==
+          "5 10 20 50 100 200");
+    CHECK(labels(svg::time_ticks({.low = std::log(0.15), .high = std::log(1e6), .from = 300, .to = 50})) ==
+          "1 10 100 1000 10000 100000 1000000");
+    CHECK(labels(svg::time_ticks({.low = std::log(2.1), .high = std::log(4.7), .from = 300, .to = 50})) == "3 4");
+    CHECK(svg::fixed(-0.04) == "0.0");
+    CHECK(svg::fixed(-1.25, 2) == "-1.25");
+}
