@@ -200,7 +200,6 @@ crossover_status crossover_check(const crossover_workspace* workspace, cudaStrea
         require(workspace, "workspace");
         const auto timeout = read_timeout(workspace->workspace, stream);
         if (!timeout) return CROSSOVER_OK;
-        return failure(CROSSOVER_TIMEOUT, "rank " + std::to_string(timeout->rank) + " waited for rank " +
-                                              std::to_string(timeout->peer) + " in vain");
+        return failure(CROSSOVER_TIMEOUT, to_string(*timeout));
     });
 }

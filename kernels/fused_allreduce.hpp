@@ -67,7 +67,16 @@ struct WaitTimeout {
     int peer = 0;
     int cta = 0;
     int iteration = 0;
+    int thread = 0;
+    // At that moment, on the rank and on the peer: launches that all CTAs had entered, and whether that was so of the
+    // latest one. A launch with CTAs outside waits for room on the GPU; two launches that are all inside and equal have
+    // lost data on the way.
+    int launches = 0, peer_launches = 0;
+    bool all_resident = false, peer_all_resident = false;
 };
+
+/// "rank 0 waited for rank 1 in vain (CTA 3, thread 7, iteration 2; launch 5, all resident, and the peer in 5, …)"
+std::string to_string(const WaitTimeout& timeout);
 
 enum class Fused : std::uint8_t { oneshot, twoshot };
 

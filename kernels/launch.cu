@@ -57,6 +57,8 @@ std::optional<std::string> unsupported_launch(const FusedAllReduce& call, const 
         return "threads " + std::to_string(launch.threads) + " is not a multiple of 32 in 32…512";
     if (launch.clusters < 1 || launch.push_ahead < 0 || launch.consume_behind < 0)
         return "clusters, push_ahead or consume_behind is out of range";
+    if (launch.clusters > static_cast<int>(kLaunch / 2) / launch.cluster_size) // their arrivals are counted
+        return "more than " + std::to_string(kLaunch / 2) + " CTAs";
     const std::int64_t per_cta = ceil_div(units_per_row(call), launch.cluster_size);
     if (ceil_div(per_cta, launch.threads / kWarp) > kMaxUnitsPerWarp)
         return std::to_string(launch.cluster_size) + " CTAs of " + std::to_string(launch.threads) +
@@ -124,7 +126,25 @@ std::optional<WaitTimeout> read_timeout(const Workspace& workspace, cudaStream_t
                                          cudaMemcpyDeviceToHost, stream));
     CROSSOVER_CUDA_CHECK(cudaStreamSynchronize(stream));
     if (control.timed_out == 0) return std::nullopt;
-    return WaitTimeout{control.rank, control.peer, control.cta, control.iteration};
+    const auto launch_of = [](unsigned arrivals) { return static_cast<int>(arrivals / kLaunch); };
+    return WaitTimeout{.rank = control.rank,
+                       .peer = control.peer,
+                       .cta = control.cta,
+                       .iteration = control.iteration,
+                       .thread = control.thread,
+                       .launches = launch_of(control.own_arrivals),
+                       .peer_launches = launch_of(control.peer_arrivals),
+                       .all_resident = control.own_arrivals % kLaunch == 0,
+                       .peer_all_resident = control.peer_arrivals % kLaunch == 0};
+}
+
+std::string to_string(const WaitTimeout& timeout) {
+    const auto resident = [](bool all) { return all ? "all resident" : "not all resident"; };
+    return "rank " + std::to_string(timeout.rank) + " waited for rank " + std::to_string(timeout.peer) +
+           " in vain (CTA " + std::to_string(timeout.cta) + ", thread " + std::to_string(timeout.thread) +
+           ", iteration " + std::to_string(timeout.iteration) + "; launch " + std::to_string(timeout.launches) + ", " +
+           resident(timeout.all_resident) + ", and the peer in " + std::to_string(timeout.peer_launches) + ", " +
+           resident(timeout.peer_all_resident) + ")";
 }
 
 std::optional<std::string> unsupported(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,

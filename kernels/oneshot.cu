@@ -17,10 +17,10 @@ __global__ void __launch_bounds__(kMaxThreads) oneshot_kernel(const __grid_const
     const Place place(a);
     const int rank = a.peers.rank;
     Epilogue<D, Q, K> epilogue(a, place);
-    RowSum row_sum(shared, a.units_per_row, a.cluster_size);
+    RowSum row_sum(shared, a.units_per_row, a.units_per_cta, a.cluster_size);
     std::byte* const local = a.peers.base[rank];
     Control* const control = reinterpret_cast<Control*>(local);
-    Patience patience(control, rank, a.timeout_ns);
+    Patience patience(a.peers, a.timeout_ns);
     RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), consumed = pushed;
 
     pdl_wait();

@@ -6,9 +6,10 @@
 /// owners), serve (sum the units owned here, send them to all), consume (norm). Every wait is for something strictly
 /// earlier in (iteration; push < serve < consume), so no order of events can lock up. The owner of a unit is the same
 /// for all tokens of a cluster, so a slot has one sending and one receiving thread for the whole launch. Rings: a
-/// thread that sends row i has consumed row c = i − ahead − 1 − behind, so everybody had pushed row c, so had served
-/// row c − ahead − 1 and consumed row c − ahead − 1 − behind: 2·ahead + behind + 2 pushed and ahead + behind + 1
-/// gathered rows, and one more of each so that the emptying of a slot is performed before anything lands there.
+/// thread that sends row i has consumed row i − ahead − 1 − behind, so that row's owner had served it and emptied what
+/// was pushed for it; an owner that sends gathered row i has served it, so everybody had pushed row i and consumed row
+/// i − ahead − 1 − behind. Either ring needs ahead + behind + 1 rows; the gathered one has one more, the pushed one
+/// ahead + 2 more, so that the emptying of a slot is performed before anything lands there.
 
 #include "kernels/device/epilogue.cuh"
 #include "kernels/launch.cuh"
@@ -23,10 +24,10 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     const Place place(a);
     const int rank = a.peers.rank;
     Epilogue<D, Q, K> epilogue(a, place);
-    RowSum row_sum(shared, a.units_per_row, a.cluster_size);
+    RowSum row_sum(shared, a.units_per_row, a.units_per_cta, a.cluster_size);
     std::byte* const local = a.peers.base[rank];
     Control* const control = reinterpret_cast<Control*>(local);
-    Patience patience(control, rank, a.timeout_ns);
+    Patience patience(a.peers, a.timeout_ns);
     RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), served = pushed;
     RingPosition gathered(a.slots.gather_stages, a.slots.gather_stage_bytes), consumed = gathered;
     const auto owner = [&](int k) { return (place.first_unit + k + place.cluster) % N; };

@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(kMaxThreads) fused_norm_kernel(const __grid_co
     __shared__ RowSum::Shared shared;
     const Place place(a);
     Epilogue<D, Q, K> epilogue(a, place);
-    RowSum row_sum(shared, a.units_per_row, a.cluster_size);
+    RowSum row_sum(shared, a.units_per_row, a.units_per_cta, a.cluster_size);
     pdl_wait();
     if (trigger_early()) pdl_trigger();
 

@@ -5,6 +5,10 @@
 /// of it empty, on every rank: a rank touches slots only after its previous launch has ended (the PDL wait), and cannot
 /// end launch k−1 before every rank has begun it, that is, has ended launch k−2 and with it the resets of that
 /// generation. So launches of different algorithms, shapes and configurations may follow each other in any order.
+///
+/// Within a launch a ring of slots is used again. Resets and data are relaxed stores to different memories, so nothing
+/// but time orders a reset before the peer's next data in that slot: a poll and two hops at least, some 1.5 µs, for
+/// each stage that a ring has beyond the fewest. (A fence.acq_rel.sys every few rows would order them.)
 
 #include "comm/peers.hpp"
 #include "kernels/device/vector.cuh"
@@ -20,7 +24,8 @@ struct Control {
     /// whatever the grid, and nobody waits for anybody.
     unsigned arrivals;
     unsigned timed_out; // set once, by the first thread that gave up
-    int rank, peer, cta, iteration;
+    int rank, peer, cta, iteration, thread;
+    unsigned own_arrivals, peer_arrivals; // `arrivals` of both at that moment
 };
 inline constexpr unsigned kLaunch = 1u << 16;
 static_assert(sizeof(Control) <= kControlBytes);
@@ -39,15 +44,14 @@ __device__ __forceinline__ unsigned enter_launch(Control* control) {
 /// waits for nothing any more: the launch ends with meaningless output, and the record says why.
 class Patience {
   public:
-    __device__ Patience(Control* control, int rank, std::uint64_t timeout_ns)
-        : control_(control), timeout_ns_(timeout_ns), rank_(rank) {}
+    __device__ Patience(const Peers& peers, std::uint64_t timeout_ns) : peers_(peers), timeout_ns_(timeout_ns) {}
 
     /// To be called after the `looks`-th failed look (from 1) of one wait. False: give up.
     __device__ __forceinline__ bool allows(unsigned looks, int peer, int iteration) {
         // 64 looks are some 40 µs: waits of normal length never read the clock.
         if (looks % 64 == 0 && !gave_up_) {
             if (looks == 64) since_ = now();
-            gave_up_ = timed_out(control_, rank_, since_ + timeout_ns_, peer, iteration);
+            gave_up_ = timed_out(peers_, since_ + timeout_ns_, peer, iteration);
         }
         return !gave_up_;
     }
@@ -59,12 +63,16 @@ class Patience {
         return time;
     }
 
-    __device__ __noinline__ static bool timed_out(Control* control, int rank, std::uint64_t deadline, int peer,
-                                                  int iteration) {
+    __device__ __noinline__ static bool timed_out(const Peers& peers, std::uint64_t deadline, int peer, int iteration) {
+        Control* const control = reinterpret_cast<Control*>(peers.base[peers.rank]);
         const bool others_gave_up = *static_cast<volatile unsigned*>(&control->timed_out) != 0;
         if (!others_gave_up && now() < deadline) return false;
         if (atomicCAS(&control->timed_out, 0u, 1u) == 0) {
-            control->rank = rank;
+            const auto* const theirs = reinterpret_cast<const Control*>(peers.base[peer]);
+            control->own_arrivals = *static_cast<volatile unsigned*>(&control->arrivals);
+            control->peer_arrivals = *static_cast<const volatile unsigned*>(&theirs->arrivals);
+            control->thread = static_cast<int>(threadIdx.x);
+            control->rank = peers.rank;
             control->peer = peer;
             control->cta = static_cast<int>(blockIdx.x);
             control->iteration = iteration;
@@ -72,10 +80,9 @@ class Patience {
         return true;
     }
 
-    Control* control_;
+    const Peers& peers_;
     std::uint64_t timeout_ns_;
     std::uint64_t since_ = 0;
-    int rank_;
     bool gave_up_ = false;
 };
 

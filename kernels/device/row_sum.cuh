@@ -23,8 +23,9 @@ class RowSum {
     };
 
     /// By all threads of the block, before the first row. Ends with a barrier of the cluster.
-    __device__ RowSum(Shared& shared, int units_per_row, int cluster_size)
-        : shared_(shared), units_per_row_(units_per_row), cluster_size_(cluster_size) {
+    __device__ RowSum(Shared& shared, int units_per_row, int units_per_cta, int cluster_size)
+        : shared_(shared), units_per_row_(units_per_row), cluster_size_(cluster_size),
+          ctas_with_units_((units_per_row + units_per_cta - 1) / units_per_cta) {
 #if __CUDA_ARCH__ >= 900
         if (cluster_size_ == 1) return;
         if (threadIdx.x == 0) {
@@ -45,7 +46,7 @@ class RowSum {
             return;
         }
 #if __CUDA_ARCH__ >= 900
-        if (lane < cluster_size_) {
+        if (lane < ctas_with_units_) {
             unsigned remote_slot, remote_barrier;
             asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote_slot) : "r"(address(slot)), "r"(lane));
             asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
@@ -59,8 +60,12 @@ class RowSum {
 #endif
     }
 
-    /// The row's sum, the same bits in every thread of every CTA that shares it. By all threads, rows in order, after
-    /// all of the warp's give().
+    /// Whether a warp takes part in total(). In a cluster only those that give: the others would be waited for by
+    /// nobody, and one that falls two rows of a barrier's parity behind would never get away.
+    __device__ bool takes_part(int units) const { return cluster_size_ == 1 || units > 0; }
+
+    /// The row's sum, the same bits in every thread of every CTA that shares it. By all threads of the warps that take
+    /// part, rows in order, after all of the warp's give().
     __device__ __forceinline__ float total(int row) {
         if (cluster_size_ == 1) {
             __syncthreads();
@@ -96,6 +101,7 @@ class RowSum {
     Shared& shared_;
     int units_per_row_;
     int cluster_size_;
+    int ctas_with_units_; // the first ones; only they have a sum to wait for
 };
 
 } // namespace crossover::device

@@ -114,7 +114,7 @@ TEST_CASE("a rank that does not call is a time-out that names it") {
             REQUIRE(crossover_fused_allreduce(owned.workspace, CROSSOVER_ONESHOT, &call, nullptr, stream.get()) ==
                     CROSSOVER_OK);
             CHECK(crossover_check(owned.workspace, stream.get()) == CROSSOVER_TIMEOUT);
-            CHECK(std::string(crossover_last_error()) == "rank 0 waited for rank 1 in vain");
+            CHECK(std::string(crossover_last_error()).starts_with("rank 0 waited for rank 1 in vain"));
         }
         world.barrier();
     });

@@ -150,9 +150,7 @@ class InProcessWorld {
         for (int rank = 0; rank < size(); ++rank) {
             const DeviceGuard guard(ranks[rank].device);
             const auto timeout = read_timeout(workspaces[rank], ranks[rank].stream->get());
-            if (timeout)
-                FAIL("rank " << timeout->rank << " waited for rank " << timeout->peer << " in CTA " << timeout->cta
-                             << ", iteration " << timeout->iteration);
+            if (timeout) FAIL(to_string(*timeout));
         }
     }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <optional>
@@ -117,6 +118,7 @@ class GpuSource::Group {
 /// A device wait that timed out on any rank: all ranks reset their workspaces and say who missed whom.
 std::optional<std::string> GpuSource::Group::agree_on_timeout() {
     const auto mine = read_timeout(context_.workspace, stream_.get());
+    if (mine) std::fprintf(stderr, "crossover: %s\n", to_string(*mine).c_str()); // more than fits into a note
     // Ranks and peers as numbers that survive a max-reduction; −1 where nothing timed out.
     std::array<double, 2> who{mine ? mine->rank : -1.0, mine ? mine->peer : -1.0};
     comm_.max_all_reduce(who);
