@@ -123,7 +123,8 @@ std::vector<std::string> cell_facts(const Cell& cell) {
         facts.push_back("workspace of the fused algorithms: " + size_text(cell.workspace_bytes));
     if (cell.regret)
         facts.push_back("time lost against the best algorithm at " + std::to_string(cell.regret->points) +
-                        " points: mean " + percent(cell.regret->mean, 2) + ", worst " + percent(cell.regret->max, 2));
+                        (cell.regret->held_out ? " held-out points: mean " : " points, those it was fitted to: mean ") +
+                        percent(cell.regret->mean, 2) + ", worst " + percent(cell.regret->max, 2));
     if (!cell.note.empty()) facts.push_back("note: " + one_line(cell.note));
     return facts;
 }

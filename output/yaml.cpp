@@ -43,6 +43,7 @@ YAML::Node to_node(const Regret& regret) {
     node["mean"] = number_node(regret.mean);
     node["max"] = number_node(regret.max);
     node["points"] = number_node(regret.points);
+    if (regret.held_out) node["held_out"] = bool_node(true);
     node.SetStyle(YAML::EmitterStyle::Flow);
     return node;
 }
@@ -171,8 +172,10 @@ std::vector<Interval> parse_intervals(YamlMap& cell) {
 
 Regret parse_regret(const YAML::Node& node, const std::string& file) {
     YamlMap map(node, file, "`regret`");
-    const Regret regret{
-        .mean = map.get<double>("mean"), .max = map.get<double>("max"), .points = map.get<int>("points")};
+    const Regret regret{.mean = map.get<double>("mean"),
+                        .max = map.get<double>("max"),
+                        .points = map.get<int>("points"),
+                        .held_out = map.find<bool>("held_out").value_or(false)};
     map.finish();
     return regret;
 }

@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::array kCacheStates{Named<CacheState>{CacheState::hot, "hot"},
                                   Named<CacheState>{CacheState::cold, "cold"}};
+constexpr std::array kSearches{Named<Search>{Search::adaptive, "adaptive"}, Named<Search>{Search::grid, "grid"}};
 constexpr std::array kWorldSizes{2, 4, 8};
 constexpr std::array kAlgorithms{algorithm::nccl_separate,
                                  algorithm::nccl_fused_norm,
@@ -30,7 +31,7 @@ constexpr std::int64_t kMaxTokens = 1 << 30;
 
 /// The values of a list that must be there, none twice; `parse` makes one of a node or throws.
 template <class Parse>
-auto take_list(YamlMap& map, const std::string& key, Parse parse) {
+auto take_list(YamlMap& map, const std::string& key, Parse parse, bool may_be_empty = false) {
     const YAML::Node list = map.get_node(key);
     std::vector<decltype(parse(list))> values;
     for (const YAML::Node& node : map.find_sequence(key)) {
@@ -39,7 +40,7 @@ auto take_list(YamlMap& map, const std::string& key, Parse parse) {
             map.fail(node, "`" + key + "` has `" + node.Scalar() + "` twice", "keep one");
         values.push_back(std::move(value));
     }
-    if (values.empty()) map.fail(list, "`" + key + "` is empty", "name at least one");
+    if (values.empty() && !may_be_empty) map.fail(list, "`" + key + "` is empty", "name at least one");
     return values;
 }
 
@@ -65,8 +66,8 @@ std::vector<E> take_words(YamlMap& map, const std::string& key, const std::array
 
 /// Sizes of one dimension: positive, at most `highest`, multiples of `step`.
 std::vector<std::int64_t> take_dimension(YamlMap& map, const std::string& key, std::int64_t highest, int step,
-                                         const std::string& why_step) {
-    return take_list(map, key, [&](const YAML::Node& node) {
+                                         const std::string& why_step, bool may_be_empty) {
+    const auto take_size = [&](const YAML::Node& node) {
         const auto size = map.as<std::int64_t>(node, key);
         const std::string found = "`" + key + "` has " + std::to_string(size);
         if (size < 1 || size > highest)
@@ -75,7 +76,15 @@ std::vector<std::int64_t> take_dimension(YamlMap& map, const std::string& key, s
             map.fail(node, found + ", not a multiple of " + std::to_string(step) + why_step,
                      "write " + std::to_string(size / step * step + step) + " or another multiple");
         return size;
-    });
+    };
+    return take_list(map, key, take_size, may_be_empty);
+}
+
+/// Hidden dims that the kernels of these quant modes can take.
+std::vector<std::int64_t> take_hidden_dims(YamlMap& map, const Config& config, bool may_be_empty) {
+    const bool has_fp4 = std::find(config.quants.begin(), config.quants.end(), Quant::fp4) != config.quants.end();
+    return take_dimension(map, "hidden_dims", kMaxHiddenDim, has_fp4 ? 16 : 8,
+                          has_fp4 ? " (fp4 has blocks of 16)" : " (16-byte vectors)", may_be_empty);
 }
 
 /// Overwrites `value` if the key is there and lies in lowest…highest.
@@ -102,10 +111,8 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
     config.patterns = take_words(map, "patterns", kPatterns);
     config.dtypes = take_words(map, "dtypes", kDTypes);
     config.quants = take_words(map, "quants", kQuants);
-    const bool has_fp4 = std::find(config.quants.begin(), config.quants.end(), Quant::fp4) != config.quants.end();
-    config.hidden_dims = take_dimension(map, "hidden_dims", kMaxHiddenDim, has_fp4 ? 16 : 8,
-                                        has_fp4 ? " (fp4 has blocks of 16)" : " (16-byte vectors)");
-    config.num_tokens = take_dimension(map, "num_tokens", kMaxTokens, 1, "");
+    config.hidden_dims = take_hidden_dims(map, config, false);
+    config.num_tokens = take_dimension(map, "num_tokens", kMaxTokens, 1, "", false);
     take_number(map, "max_message_bytes", config.max_message_bytes, std::uint64_t{1}, std::uint64_t{1} << 40);
     config.algorithms = take_list(map, "algorithms", [&](const YAML::Node& entry) {
         auto word = map.as<std::string>(entry, "algorithms");
@@ -134,10 +141,9 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
 
 void take_measurement(const YAML::Node& node, const std::string& file, Config& config) {
     YamlMap map(node, file, "`measurement`");
-    if (const auto search = map.find<std::string>("search")) {
-        if (*search != "grid") map.fail(map.get_node("search"), "unknown `search` `" + *search + "`", "write grid");
-        config.search = *search;
-    }
+    if (map.find_node("search")) config.search = map.get_word("search", parse_search, "adaptive, grid");
+    take_number(map, "budget_samples", config.budget_samples, std::int64_t{0}, std::int64_t{1} << 40);
+    take_number(map, "budget_seconds", config.budget_seconds, 0.0, 1e9);
     take_number(map, "sessions", config.sessions, 1, 1000);
     take_number(map, "warmup", config.warmup, 0, 100000);
     take_number(map, "trials", config.trials, 1, 100000);
@@ -152,6 +158,13 @@ void take_fit(const YAML::Node& node, const std::string& file, Config& config) {
     take_number(map, "guard_band", config.guard_band, 0.0, 0.5);
     take_number(map, "workspace_limit_bytes", config.workspace_limit_bytes, std::uint64_t{1} << 20,
                 std::uint64_t{1} << 40);
+    map.finish();
+}
+
+void take_validation(const YAML::Node& node, const std::string& file, Config& config) {
+    YamlMap map(node, file, "`validation`");
+    config.validation_hidden_dims = take_hidden_dims(map, config, true);
+    config.validation_num_tokens = take_dimension(map, "num_tokens", kMaxTokens, 1, "", true);
     map.finish();
 }
 
@@ -175,12 +188,16 @@ std::optional<CacheState> parse_cache_state(std::string_view name) {
     return detail::value_in<CacheState>(kCacheStates, name);
 }
 
+std::string_view to_string(Search search) { return detail::name_in(kSearches, search); }
+std::optional<Search> parse_search(std::string_view name) { return detail::value_in<Search>(kSearches, name); }
+
 Config parse_config(const YAML::Node& node, const std::string& file) {
     YamlMap map(node, file, "the config");
     Config config;
     take_sweep(map.get_node("sweep"), file, config);
     if (const auto measurement = map.find_node("measurement")) take_measurement(*measurement, file, config);
     if (const auto fit = map.find_node("fit")) take_fit(*fit, file, config);
+    if (const auto validation = map.find_node("validation")) take_validation(*validation, file, config);
     map.finish();
     return config;
 }
@@ -201,7 +218,9 @@ YAML::Node to_node(const Config& config) {
     sweep["max_message_bytes"] = number_node(config.max_message_bytes);
     sweep["algorithms"] = list_node(config.algorithms, text_node);
     YAML::Node measurement = node["measurement"];
-    measurement["search"] = text_node(config.search);
+    measurement["search"] = text_node(to_string(config.search));
+    measurement["budget_samples"] = number_node(config.budget_samples);
+    measurement["budget_seconds"] = number_node(config.budget_seconds);
     measurement["sessions"] = number_node(config.sessions);
     measurement["warmup"] = number_node(config.warmup);
     measurement["trials"] = number_node(config.trials);
@@ -211,6 +230,9 @@ YAML::Node to_node(const Config& config) {
     YAML::Node fit = node["fit"];
     fit["guard_band"] = number_node(config.guard_band);
     fit["workspace_limit_bytes"] = number_node(config.workspace_limit_bytes);
+    YAML::Node validation = node["validation"];
+    validation["hidden_dims"] = list_node(config.validation_hidden_dims, kNumber);
+    validation["num_tokens"] = list_node(config.validation_num_tokens, kNumber);
     return node;
 }
 

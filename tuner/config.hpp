@@ -18,6 +18,12 @@ std::string_view to_string(CacheState state);
 /// The state with this exact name, or nothing.
 std::optional<CacheState> parse_cache_state(std::string_view name);
 
+/// Which points of the sweep are measured: `adaptive` those that decide, `grid` all of them.
+enum class Search : std::uint8_t { adaptive, grid };
+std::string_view to_string(Search search);
+/// The search with this exact name, or nothing.
+std::optional<Search> parse_search(std::string_view name);
+
 struct Config {
     // sweep: the cells are the product of these four
     std::vector<int> world_sizes;
@@ -31,7 +37,9 @@ struct Config {
     std::vector<std::string> algorithms; // names of tuner/workload.hpp
 
     // measurement
-    std::string search = "grid"; // the one search there is; the plan is the seam for others
+    Search search = Search::adaptive;
+    std::int64_t budget_samples = 0; // of an adaptive search; 0 = no limit
+    double budget_seconds = 0;       // of GPU time (tuner/plan/gpu_seconds.hpp) of an adaptive search; 0 = no limit
     int sessions = 4;
     int warmup = 3;       // replays thrown away
     int trials = 15;      // replays timed
@@ -42,6 +50,10 @@ struct Config {
     // fit
     double guard_band = 0.02; // an algorithm must win by this much to displace the baseline
     std::uint64_t workspace_limit_bytes = 64ull << 20;
+
+    // validation: shapes that no fit sees, every hidden dim with every token count; those of the sweep are left out
+    std::vector<std::int64_t> validation_hidden_dims;
+    std::vector<std::int64_t> validation_num_tokens;
 
     bool operator==(const Config&) const = default;
 };

@@ -2,8 +2,11 @@
 
 #include "kernels/workspace.hpp"
 #include "tuner/error.hpp"
+#include "tuner/fit/regret.hpp"
+#include "tuner/plan/plan.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <set>
 
 namespace crossover {
@@ -17,6 +20,44 @@ Cell unmeasured_cell(const CellKey& key, int gpus) {
         cell.note =
             "world size " + std::to_string(key.world_size) + " needs as many GPUs, there were " + std::to_string(gpus);
     return cell;
+}
+
+/// The samples that are to be fitted, and those that are to judge the fit.
+struct SplitSamples {
+    std::vector<Sample> fitted, held_out;
+};
+
+SplitSamples split(std::span<const Sample> samples, const RunRecord& record) {
+    SplitSamples split;
+    if (!record.config) return {.fitted = {samples.begin(), samples.end()}, .held_out = {}};
+    const std::vector<Point> held_out = validation_points(*record.config);
+    std::partition_copy(
+        samples.begin(), samples.end(), std::back_inserter(split.held_out), std::back_inserter(split.fitted),
+        [&](const Sample& sample) { return std::binary_search(held_out.begin(), held_out.end(), sample.point); });
+    return split;
+}
+
+void judge(std::vector<Cell>& cells, std::span<const Sample> held_out) {
+    const std::vector<PointRegret> points = regret_report(held_out, choice_of(cells)).points;
+    for (Cell& cell : cells) {
+        std::vector<PointRegret> of_cell;
+        std::copy_if(points.begin(), points.end(), std::back_inserter(of_cell),
+                     [&](const PointRegret& point) { return point.point.cell == cell.key; });
+        if (of_cell.empty()) continue;
+        cell.regret = summary(of_cell);
+        cell.regret->held_out = true;
+    }
+}
+
+void note_spent_budget(std::vector<Cell>& cells, std::span<const Sample> fitted, const RunRecord& record) {
+    if (!record.config) return;
+    Config config = *record.config; // as asked; the search ran without the worlds that the machine could not have
+    if (record.gpus > 0) drop_world_sizes_above(config, record.gpus);
+    const std::set<CellKey> cut = cells_cut_by_budget(config, fitted);
+    for (Cell& cell : cells)
+        if (cut.contains(cell.key))
+            cell.note += std::string(cell.note.empty() ? "" : "; ") +
+                         "the budget was spent before the search ended: limits and intervals rest on less";
 }
 
 } // namespace
@@ -40,9 +81,12 @@ Table make_table(std::span<const Sample> samples, const RunRecord& record, const
     table.provenance = record.provenance;
     table.provenance.sessions = static_cast<int>(sessions.size());
     table.provenance.samples = std::ssize(samples);
-    table.cells = fit_cells(samples, options);
+    const auto [fitted, held_out] = split(samples, record);
+    table.cells = fit_cells(fitted, options);
+    judge(table.cells, held_out);
     for (const CellKey& key : asked)
         if (!find_cell(table, key)) table.cells.push_back(unmeasured_cell(key, record.gpus));
+    note_spent_budget(table.cells, fitted, record);
     std::sort(table.cells.begin(), table.cells.end(), [](const Cell& a, const Cell& b) { return a.key < b.key; });
     return table;
 }

@@ -9,7 +9,9 @@
 namespace crossover {
 
 /// The table of a run: the fitted cells, one `not_measured` cell for each that `asked` names and no sample is of, and
-/// where the numbers come from. provenance.sessions and .samples are counted.
+/// where the numbers come from. provenance.sessions and .samples are counted. Samples of the config's validation points
+/// are not fitted: where there are any, a cell's regret is that of those. A cell says in its note if the search of it
+/// ended with its budget.
 /// @throws InputError if a sample is not of the record's SKU and compute capability
 Table make_table(std::span<const Sample> samples, const RunRecord& record, const FitOptions& options,
                  std::span<const CellKey> asked = {});

@@ -54,6 +54,7 @@ struct Regret {
     double mean = 0;
     double max = 0;
     int points = 0;
+    bool held_out = false; // shapes that the fit did not see; else those that it fitted
 
     bool operator==(const Regret&) const = default;
 };

@@ -7,6 +7,7 @@
 ///                       {"oneshot", synthetic::crossing(base, {512 * 1024.0})}};
 ///     const std::vector<Sample> samples = synthetic::measure(machine);
 
+#include "tuner/plan/run_session.hpp"
 #include "tuner/samples/sample.hpp"
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 #include <map>
 #include <random>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -116,6 +118,62 @@ inline std::vector<Sample> measure(const Machine& machine) {
                 }
     }
     return samples;
+}
+
+/// Gives the samples of measure() as they are asked for.
+class Source : public SampleSource {
+  public:
+    explicit Source(std::vector<Sample> samples) : samples_(std::move(samples)) {
+        for (const Sample& sample : samples_) index_[{sample.session, sample.point, sample.algorithm}] = &sample;
+    }
+    std::vector<Sample> measure(int session, std::span<const Trial> trials) override {
+        std::vector<Sample> asked;
+        for (const Trial& trial : trials)
+            for (const std::string& algorithm : trial.algorithms)
+                asked.push_back(*index_.at({session, trial.point, algorithm}));
+        return asked;
+    }
+    Fingerprint fingerprint() const override { return {.sku = "Synthetic", .compute_capability = "9.0"}; }
+    Provenance provenance() const override { return {}; }
+
+  private:
+    std::vector<Sample> samples_;
+    std::map<std::tuple<int, Point, std::string>, const Sample*> index_;
+};
+
+/// The config that measures this machine.
+inline Config config_of(const Machine& machine) {
+    Config config;
+    config.world_sizes = {machine.cell.world_size};
+    config.patterns = {machine.cell.pattern};
+    config.dtypes = {machine.cell.dtype};
+    config.quants = {machine.cell.quant};
+    config.hidden_dims = machine.hidden_dims;
+    config.num_tokens = machine.num_tokens;
+    for (const auto& [name, curve] : machine.curves) config.algorithms.push_back(name);
+    config.sessions = machine.sessions;
+    return config;
+}
+
+/// What the adaptive search measures of the same samples.
+inline std::vector<Sample> search(const Machine& machine, const Config& config, std::size_t batch = 16) {
+    Source source(measure(machine));
+    const auto plan = make_adaptive_plan(config, batch);
+    std::vector<Sample> samples;
+    for (int session = 0; session < config.sessions; ++session)
+        run_session(session, *plan, source, samples, [](auto, auto) {});
+    return samples;
+}
+inline std::vector<Sample> search(const Machine& machine) { return search(machine, config_of(machine)); }
+
+/// Token counts as in configs/default.yaml: the powers of two and the point 1.5x above each.
+inline std::vector<std::int64_t> default_num_tokens() {
+    std::vector<std::int64_t> counts{1};
+    for (std::int64_t power = 2; power <= 16384; power *= 2) {
+        counts.push_back(power);
+        if (power < 16384) counts.push_back(power / 2 * 3);
+    }
+    return counts;
 }
 
 } // namespace crossover::synthetic

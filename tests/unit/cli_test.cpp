@@ -149,6 +149,55 @@ TEST_CASE("tune writes the table and all that goes with it") {
     }
 }
 
+TEST_CASE("an adaptive run measures less, goes on where it was killed, and is judged by held-out shapes") {
+    const Workplace place;
+    Config config = place.config;
+    config.search = Search::adaptive;
+    config.hidden_dims = {4096};
+    config.validation_hidden_dims = {2048, 2880};
+    config.validation_num_tokens = {1, 16, 300, 1024};
+    place.folder.write("adaptive.yaml", to_yaml(config));
+    const CommandResult result = place.tune("--config adaptive.yaml --out o");
+    CAPTURE(result.output);
+    REQUIRE(result.status == 0);
+    // 2048 was recorded with three of these token counts, 2880 was not; four cells.
+    CHECK(result.output.find("validation: 12 of 32 held-out points are in the recording\n") != std::string::npos);
+    CHECK(result.output.find("\nTime lost against the best algorithm at held-out 12 points: mean ") !=
+          std::string::npos);
+    CHECK(result.output.find(" of the grid's 256 (") != std::string::npos);
+    const std::string samples = read_text(place.path() / "o" / "samples.csv");
+    const std::string table_text = read_text(place.path() / "o" / "table.yaml");
+    const Table table = read_table(place.path() / "o" / "table.yaml");
+    REQUIRE(table.cells.size() == 4);
+    for (const Cell& cell : table.cells) {
+        REQUIRE(cell.regret.has_value());
+        CHECK(cell.regret->held_out);
+        CHECK(cell.regret->points == 3);
+    }
+    // Held-out samples are in the journal and in no fit.
+    CHECK(place.run("fit --samples o/samples.csv").output == table_text);
+    config.validation_hidden_dims.clear();
+    place.folder.write("unjudged.yaml", to_yaml(config));
+    REQUIRE(place.tune("--config unjudged.yaml --out u").status == 0);
+    const Table unjudged = read_table(place.path() / "u" / "table.yaml");
+    for (std::size_t i = 0; i < table.cells.size(); ++i) {
+        CHECK(unjudged.cells[i].oneshot == table.cells[i].oneshot);
+        CHECK(unjudged.cells[i].twoshot == table.cells[i].twoshot);
+        CHECK_FALSE(unjudged.cells[i].regret->held_out);
+    }
+    for (const std::size_t part : {3, 5, 8}) {
+        place.folder.write("o/samples.csv", samples.substr(0, samples.size() * part / 9));
+        CHECK(place.tune("--config adaptive.yaml --out o --resume").status == 0);
+        CHECK(read_text(place.path() / "o" / "samples.csv") == samples);
+        CHECK(read_text(place.path() / "o" / "table.yaml") == table_text);
+    }
+
+    const CommandResult grid = place.tune("--config adaptive.yaml --search grid --out g");
+    CHECK(grid.output.find("Samples of the search: 256 of the grid's 256 (100.0 %)") != std::string::npos);
+    check_refused(place.tune("--config adaptive.yaml --search all --out g"),
+                  "--search: is `all`; write adaptive or grid");
+}
+
 TEST_CASE("the config decides what of the recording is used") {
     const Workplace place;
     place.write_changed("fewer.yaml", "[none, fp8]", "[fp8]");

@@ -78,6 +78,11 @@ TEST_CASE("a config written as YAML is read back the same") {
     config.trials = 7;
     config.graph_calls = 11;
     config.workspace_limit_bytes = 123456789;
+    config.search = Search::grid;
+    config.budget_samples = 1000;
+    config.budget_seconds = 0.5;
+    config.validation_hidden_dims = {7168};
+    config.validation_num_tokens = {5, 300};
     CHECK(parsed(to_yaml(config)) == config);
 }
 
@@ -95,6 +100,8 @@ TEST_CASE("the shipped configs") {
     defaults.hidden_dims = full.hidden_dims;
     defaults.num_tokens = full.num_tokens;
     defaults.algorithms = full.algorithms;
+    defaults.validation_hidden_dims = full.validation_hidden_dims;
+    defaults.validation_num_tokens = full.validation_num_tokens;
     CHECK(full == defaults);
     // Each key stands in it, so that it documents each.
     const std::string text = test::read_text(configs / "default.yaml");
@@ -152,6 +159,11 @@ TEST_CASE("errors name the line, the value and the remedy") {
     check("sessions: 2", "sessions: 0", "11: `sessions` is 0; write a value from 1 to 1000");
     check("cold", "warm", "12: `cache` is `warm`; write one of hot, cold");
     check("0.05", "0.9", "14: `guard_band` is 0.9; write a value from 0 to 0.5");
+    check("sessions: 2", "search: griddy", "11: `search` is `griddy`; write one of adaptive, grid");
+    check("sessions: 2", "budget_samples: -1", "11: `budget_samples` is -1; write a value from 0 to 1099511627776");
+    check("fit:", "validation:\n  hidden_dims: [2884]\n  num_tokens: [1]\nfit:",
+          "14: `hidden_dims` has 2884, not a multiple of 8 (16-byte vectors); write 2888 or another multiple");
+    check("fit:", "validation:\n  hidden_dims: []\nfit:", "14: `num_tokens` is missing in `validation`; add it");
     check("0.05", "nan", "14: `guard_band` is `nan`; write a number");
 }
 

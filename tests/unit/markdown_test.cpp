@@ -81,7 +81,8 @@ TEST_CASE("the report holds provenance, intervals, regret and notes") {
          {"# Dispatch table for NVIDIA H200\n", "| driver             | 580.159     |",
           "| NCCL_NVLS_ENABLE   | 0           |", "| clocks             | 1980 MHz SM |",
           "- 0 (0 B) to 131072 (128 KiB): oneshot\n", "- 262145 (~256 KiB) to 393216 (384 KiB): nccl_symm_fused_norm\n",
-          "- from 67108865 (~64 MiB): not_measured\n", "at 42 points: mean +0.12 %, worst +1.30 %",
+          "- from 67108865 (~64 MiB): not_measured\n",
+          "at 42 points, those it was fitted to: mean +0.12 %, worst +1.30 %",
           "- note: no peer access between all GPUs\n", "- note: first # second\n",
           "- measured from 4096 (4 KiB) to 67108864 (64 MiB)\n",
           "workspace of the fused algorithms: 3145728 (3 MiB)"}) {

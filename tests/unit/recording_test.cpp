@@ -1,6 +1,9 @@
 #include "tests/support/command.hpp"
 #include "tests/support/recordings.hpp"
+#include "tuner/config.hpp"
 #include "tuner/error.hpp"
+#include "tuner/fit/regret.hpp"
+#include "tuner/plan/gpu_seconds.hpp"
 #include "tuner/plan/run_session.hpp"
 #include "tuner/samples/recording.hpp"
 
@@ -230,4 +233,38 @@ TEST_CASE("a replay's samples give way, measured ones do not") {
     record.source = "recording";
     CHECK_THROWS_AS(begin_run(folder.path(), record, false), InputError);
     CHECK(read_samples(folder.path() / "samples.csv").size() == 2);
+}
+
+TEST_CASE("adaptive against exhaustive on the shipped recordings") {
+    const std::filesystem::path configs = std::filesystem::path(CROSSOVER_SOURCE_DIR) / "configs";
+    for (const auto& entry : std::filesystem::directory_iterator(configs / "recordings")) {
+        CAPTURE(entry.path().string());
+        Config config = read_config(configs / "default.yaml");
+        drop_world_sizes_above(config, read_provenance(entry.path() / "provenance.yaml").gpus);
+        const auto source = open_recording(entry.path(), config);
+        const auto replayed = [&](const std::unique_ptr<Plan>& plan) {
+            std::vector<Sample> samples;
+            for (int session = 0; session < config.sessions; ++session)
+                run_session(session, *plan, *source, samples, [](auto, auto) {});
+            return samples;
+        };
+        const std::vector<Sample> grid = replayed(make_grid_plan(config)), searched = replayed(make_plan(config));
+        const double share = static_cast<double>(searched.size()) / static_cast<double>(grid.size());
+        const double time_share = gpu_seconds(searched, config) / gpu_seconds(grid, config);
+        const std::vector<Cell> cells = fit_cells(searched, fit_options(config));
+        CHECK(cells.size() == cell_keys(config).size());
+        const std::vector<Sample> recorded = read_samples(entry.path() / "samples.csv"); // other hidden dims, too
+        const RegretReport report = regret_report(recorded, choice_of(cells));
+        CHECK(report.not_covered + report.not_sampled == 0);
+        for (const RegretGroup& group : by_world_size_and_quant(report.points)) {
+            if (group.quant) continue;
+            MESSAGE("world size " << group.world_size << ": " << (100 * share) << " % of the samples, "
+                                  << (100 * time_share) << " % of the GPU time, regret over " << group.regret.points
+                                  << " points: mean " << (100 * group.regret.mean) << " %, worst "
+                                  << (100 * group.regret.max) << " %");
+            CHECK(group.regret.mean <= 0.003);
+        }
+        CHECK(share <= 0.2);
+        CHECK(time_share <= 0.1);
+    }
 }

@@ -183,6 +183,15 @@ TEST_CASE("Windows line ends and another order of keys and cells") {
     CHECK(parse_table(emit_yaml(table), "t.yaml") == test::every_state());
 }
 
+TEST_CASE("regret says whether it was held out") {
+    Table table = test::every_state();
+    table.cells[0].regret = Regret{.mean = 0.001, .max = 0.02, .points = 7, .held_out = true};
+    const std::string text = emit_yaml(table);
+    CHECK(text.find("regret: {mean: 0.001, max: 0.02, points: 7, held_out: true}") != std::string::npos);
+    CHECK(parse_table(text, "t.yaml") == table);
+    CHECK(emit_markdown(table).find("at 7 held-out points: mean +0.10 %, worst +2.00 %") != std::string::npos);
+}
+
 TEST_CASE("a table written with schema_version 1 stays readable") {
     // This file never changes; a later schema reads it through its migration.
     CHECK(read_table(CROSSOVER_SOURCE_DIR "/tests/data/tables/schema-1.yaml") == test::every_state());

@@ -1,10 +1,13 @@
 #include "output/emit.hpp"
+#include "output/format.hpp"
 #include "output/html_report.hpp"
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/data_folder.hpp"
 #include "tuner/cli/options.hpp"
 #include "tuner/error.hpp"
+#include "tuner/fit/regret.hpp"
 #include "tuner/make_table.hpp"
+#include "tuner/plan/gpu_seconds.hpp"
 #include "tuner/plan/run_session.hpp"
 #include "tuner/progress.hpp"
 #include "tuner/samples/recording.hpp"
@@ -16,7 +19,9 @@
 #include <algorithm>
 #include <array>
 #include <iostream>
+#include <iterator>
 #include <set>
+#include <string_view>
 #include <utility>
 
 namespace crossover {
@@ -26,11 +31,12 @@ namespace fs = std::filesystem;
 
 const Usage kUsage{.name = "tune",
                    .arguments = "",
-                   .purpose = "Measures every algorithm of the config at every point, fits the message sizes at which\n"
-                              "one overtakes the other, and writes table.yaml, oneshot_thresholds.h, report.md,\n"
-                              "report.html, samples.csv and provenance.yaml. Without GPUs, or with --recording, it\n"
-                              "replays the recording of a machine that had some. torchrun, mpirun or srun may start\n"
-                              "it, once a rank; without them it starts a process for each GPU itself."};
+                   .purpose =
+                       "Measures the algorithms of the config at the points that decide, fits the message sizes at\n"
+                       "which one overtakes the other, and writes table.yaml, oneshot_thresholds.h, report.md,\n"
+                       "report.html, samples.csv and provenance.yaml. Without GPUs, or with --recording, it\n"
+                       "replays the recording of a machine that had some. torchrun, mpirun or srun may start\n"
+                       "it, once a rank; without them it starts a process for each GPU itself."};
 
 /// What the user asked for.
 struct Request {
@@ -45,7 +51,7 @@ struct Request {
 
 std::optional<Request> parse_request(const std::vector<std::string>& arguments) {
     Request request;
-    std::string config, out, recording;
+    std::string config, out, recording, search;
     int sessions = 0;
     po::options_description options;
     // clang-format off
@@ -54,6 +60,8 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         ("out", po::value(&out)->value_name("DIR")->default_value("out"), "folder to write into")
         ("recording", po::value(&recording)->value_name("DIR"),
          "replay this run folder (or its name in configs/recordings), even if there are GPUs")
+        ("search", po::value(&search)->value_name("NAME"),
+         "adaptive: the points that decide; grid: all of them; instead of the config's")
         ("sessions", po::value(&sessions)->value_name("N"), "sessions to measure, instead of the config's")
         ("resume", po::bool_switch(&request.resume), "go on with the run in --out: measure only what it lacks");
     // clang-format on
@@ -66,6 +74,11 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     request.config = read_config(request.config_path);
     request.out = out;
     if (values->count("recording") != 0) request.recording = recording;
+    if (values->count("search") != 0) {
+        const auto parsed = parse_search(search);
+        if (!parsed) throw InputError("--search", "is `" + search + "`", "write adaptive or grid");
+        request.config.search = *parsed;
+    }
     if (values->count("sessions") != 0) {
         if (sessions < 1) throw InputError("--sessions", "is " + std::to_string(sessions), "write 1 or more");
         request.config.sessions = sessions;
@@ -86,33 +99,59 @@ std::string drop_world_sizes(Config& config, int gpus, const std::string& where)
     return lines;
 }
 
-/// Every session from the recording into the journal.
-void replay_sessions(const Config& config, SampleSource& source, Journal journal) {
-    const auto plan = make_grid_plan(config);
+/// Every session from the recording into the journal, and the held-out points with the last.
+void replay_sessions(const Config& config, const std::vector<Point>& held_out, SampleSource& source, Journal journal) {
+    const auto plan = make_plan(config);
     std::vector<Sample> samples = journal.existing();
     std::set<std::pair<int, Point>> done;
     for (const Sample& sample : samples) done.emplace(sample.session, sample.point);
-    const std::size_t total = plan->expected_points() * static_cast<std::size_t>(config.sessions);
+    const std::size_t total = plan->expected_points() * static_cast<std::size_t>(config.sessions) + held_out.size();
     Progress progress(total - std::min(total, done.size()), stderr);
-    for (int session = 0; session < config.sessions; ++session) {
-        const std::string what =
-            "session " + std::to_string(session + 1) + "/" + std::to_string(config.sessions) + ", points";
-        run_session(session, *plan, source, samples,
+    const auto run = [&](int session, Plan& of_session, const std::string& what) {
+        run_session(session, of_session, source, samples,
                     [&](std::span<const Trial> trials, std::span<const Sample> measured) {
                         journal.append(measured);
                         progress.advance(trials.size(), what);
                     });
-    }
+    };
+    for (int session = 0; session < config.sessions; ++session)
+        run(session, *plan,
+            "session " + std::to_string(session + 1) + "/" + std::to_string(config.sessions) + ", points");
+    run(config.sessions - 1, *make_plan_of(held_out, config), "validation, points");
 }
 
-/// @returns the record of the run; its samples are in `request.out`
-RunRecord replay(const Request& request, const std::string& why) {
+/// What a recording has that a replay need not use: it tells how good the rest was.
+struct Replay {
+    RunRecord record; // of the run; its samples are in `request.out`
+    Config config;    // without what was not recorded
+    std::vector<Sample> recorded;
+};
+
+/// The held-out points that were recorded, of which a line tells if they are not all.
+std::vector<Point> recorded_validation_points(const Replay& replay) {
+    std::set<std::pair<Point, std::string_view>> recorded;
+    for (const Sample& sample : replay.recorded)
+        if (sample.session == replay.config.sessions - 1) recorded.emplace(sample.point, sample.algorithm);
+    std::vector<Point> points = validation_points(replay.config);
+    const std::size_t wanted = points.size();
+    std::erase_if(points, [&](const Point& point) {
+        return !std::ranges::all_of(replay.config.algorithms, [&](const std::string& name) {
+            return recorded.contains({point, name});
+        });
+    });
+    if (points.size() < wanted)
+        std::cout << "validation: " << points.size() << " of " << wanted << " held-out points are in the recording\n";
+    return points;
+}
+
+Replay replay(const Request& request, const std::string& why) {
     const fs::path directory = find_recording(request.recording);
     const RunRecord recorded = read_provenance(directory / "provenance.yaml");
     std::cout << why << "replaying the recording " << shown(directory) << " (" << recorded.fingerprint.sku << ", "
               << recorded.provenance.date << ")\n";
 
-    Config config = request.config;
+    Replay replay{.record = {}, .config = request.config, .recorded = {}};
+    Config& config = replay.config;
     if (recorded.gpus > 0) std::cout << drop_world_sizes(config, recorded.gpus, "in the recording");
     if (request.any_sessions && config.sessions > recorded.provenance.sessions) {
         std::cout << "sessions: " << recorded.provenance.sessions << " in the recording instead of " << config.sessions
@@ -120,13 +159,15 @@ RunRecord replay(const Request& request, const std::string& why) {
         config.sessions = recorded.provenance.sessions;
     }
     const auto source = open_recording(shown(directory), config);
-    RunRecord record{.source = "recording",
+    replay.recorded = read_samples(directory / "samples.csv");
+    const std::vector<Point> held_out = recorded_validation_points(replay);
+    replay.record = {.source = "recording",
                      .fingerprint = source->fingerprint(),
                      .gpus = recorded.gpus,
                      .provenance = source->provenance(),
                      .config = request.config}; // as asked: what is dropped belongs into the table, too
-    replay_sessions(config, *source, begin_run(request.out, record, request.resume));
-    return record;
+    replay_sessions(config, held_out, *source, begin_run(request.out, replay.record, request.resume));
+    return replay;
 }
 
 #ifdef CROSSOVER_HAS_CUDA
@@ -148,8 +189,54 @@ std::optional<RunRecord> measure(const Request& request, int gpus) {
 }
 #endif
 
+std::string regret_text(const Regret& regret) {
+    return std::to_string(regret.points) + " points: mean " + percent(regret.mean, 2) + ", worst " +
+           percent(regret.max, 1);
+}
+
+/// The held-out regret of all cells.
+std::string held_out_line(const Table& table) {
+    Regret all;
+    for (const Cell& cell : table.cells) {
+        if (!cell.regret || !cell.regret->held_out) continue;
+        all.mean += cell.regret->mean * cell.regret->points;
+        all.points += cell.regret->points;
+        all.max = std::max(all.max, cell.regret->max);
+    }
+    if (all.points == 0) return "";
+    all.mean /= all.points;
+    return "Time lost against the best algorithm at held-out " + regret_text(all) + '\n';
+}
+
+/// What the search took of the grid, and what its table loses at all that was recorded beside that.
+std::string search_lines(const Table& table, std::span<const Sample> samples, const Replay& replay) {
+    const std::vector<Point> points = grid_points(replay.config);
+    const auto in_grid = [&](const Sample& sample) {
+        return sample.session < replay.config.sessions &&
+               std::ranges::find(replay.config.algorithms, sample.algorithm) != replay.config.algorithms.end() &&
+               std::binary_search(points.begin(), points.end(), sample.point);
+    };
+    std::vector<Sample> grid, searched, rest;
+    std::ranges::copy_if(replay.recorded, std::back_inserter(grid), in_grid);
+    std::ranges::copy_if(samples, std::back_inserter(searched), in_grid);
+    std::set<Point> used;
+    for (const Sample& sample : samples) used.insert(sample.point);
+    std::ranges::copy_if(replay.recorded, std::back_inserter(rest),
+                         [&](const Sample& sample) { return !used.contains(sample.point); });
+
+    const auto share = [](double part, double whole) { return percent(part / whole, 1).substr(1); }; // no sign
+    std::string lines =
+        "Samples of the search: " + std::to_string(searched.size()) + " of the grid's " + std::to_string(grid.size()) +
+        " (" + share(static_cast<double>(searched.size()), static_cast<double>(grid.size())) + "), " +
+        share(gpu_seconds(searched, replay.config), gpu_seconds(grid, replay.config)) + " of its GPU time\n";
+    const Regret regret = summary(regret_report(rest, choice_of(table.cells)).points);
+    if (regret.points > 0)
+        lines += "Time lost against the best algorithm at the other recorded " + regret_text(regret) + '\n';
+    return lines;
+}
+
 /// From the samples in `request.out` to everything else there, and the summary.
-void finish(const Request& request, RunRecord record) {
+void finish(const Request& request, RunRecord record, const Replay* replay) {
     const std::vector<Sample> samples = read_samples(request.out / "samples.csv");
     const FitOptions fit = fit_options(request.config);
     const Table table = make_table(samples, record, fit, cell_keys(request.config));
@@ -163,7 +250,9 @@ void finish(const Request& request, RunRecord record) {
         std::pair{"report.md", emit_markdown(table)}, std::pair{"report.html", emit_html({table, samples, fit, {}})}};
     for (const auto& [name, text] : files) write_atomically(request.out / name, text);
 
-    std::cout << '\n' << emit_summary(table) << "\nWritten to " << request.out.string() << ": ";
+    std::cout << '\n' << emit_summary(table) << '\n' << held_out_line(table);
+    if (replay) std::cout << search_lines(table, samples, *replay);
+    std::cout << "Written to " << request.out.string() << ": ";
     for (const auto& [name, text] : files) std::cout << name << ", ";
     std::cout << "samples.csv, provenance.yaml\n";
 }
@@ -175,11 +264,12 @@ int run_tune(const std::vector<std::string>& arguments) {
     if (!request) return 0;
 #ifdef CROSSOVER_HAS_CUDA
     if (const int gpus = request->recording ? 0 : gpu_count(); gpus > 0) {
-        if (const auto record = measure(*request, gpus)) finish(*request, *record);
+        if (const auto record = measure(*request, gpus)) finish(*request, *record, nullptr);
         return 0;
     }
 #endif
-    finish(*request, replay(*request, request->recording ? "" : "no GPUs here: "));
+    const Replay replayed = replay(*request, request->recording ? "" : "no GPUs here: ");
+    finish(*request, replayed.record, &replayed);
     return 0;
 }
 

@@ -6,17 +6,19 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 namespace crossover {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNear = 1.1; // octaves: neighbours in a grid of powers of two
 
 double log2_of(std::uint64_t bytes) { return std::log2(static_cast<double>(bytes)); }
 
-/// `typical`, and between measured sizes of a hidden_dim what they lead to: an outlier that was taken out leaves such a
-/// gap.
+/// `typical`, and between measured sizes of a hidden_dim what they lead to, where both are near: an outlier that was
+/// taken out leaves such a gap. Wider ones were left on purpose.
 Eigen::ArrayXd with_gaps_filled(const Series& series, const std::vector<Point>& points) {
     Eigen::ArrayXd filled = series.typical;
     for (Eigen::Index first = 0, last = 0; first < filled.size(); first = last) {
@@ -27,12 +29,13 @@ Eigen::ArrayXd with_gaps_filled(const Series& series, const std::vector<Point>& 
             y.push_back(series.typical[last]);
         }
         if (x.size() < 2 || static_cast<Eigen::Index>(x.size()) == last - first) continue;
-        const double lowest = x.front(), highest = x.back();
-        const auto curve = interpolate(std::move(x), std::move(y));
+        const auto curve = interpolate(x, y);
         for (Eigen::Index p = first; p < last; ++p) {
             const double at = log2_of(message_bytes(points[p]));
-            if (!std::isfinite(filled[p]) && series.barred[p] == Barred::no && at > lowest && at < highest)
-                filled[p] = curve(at);
+            const auto right = std::upper_bound(x.begin(), x.end(), at);
+            if (std::isfinite(filled[p]) || series.barred[p] != Barred::no || right == x.begin() || right == x.end())
+                continue;
+            if (std::max(at - *(right - 1), *right - at) <= kNear) filled[p] = curve(at);
         }
     }
     return filled;
@@ -71,14 +74,19 @@ CellModel::CellModel(const CellObservations& cell, const std::function<bool(std:
         points_.back().push_back(point);
     }
 
-    std::vector<std::int64_t> hidden_dims;
-    for (const Point& point : cell.points)
-        if (hidden_dims.empty() || hidden_dims.back() != point.hidden_dim) hidden_dims.push_back(point.hidden_dim);
-    const auto curves = static_cast<double>(hidden_dims.size());
+    // The hidden_dims with a point at about a size: a search may have looked there with one of them only.
+    const auto curves_at = [&](std::uint64_t bytes) {
+        std::set<std::int64_t> hidden_dims;
+        for (const auto& [other, point] : by_size)
+            if (std::abs(log2_of(other) - log2_of(bytes)) <= kSameSize)
+                hidden_dims.insert(cell.points[point].hidden_dim);
+        return static_cast<double>(hidden_dims.size());
+    };
     const auto sizes = static_cast<Eigen::Index>(sizes_.size());
     cost_ = Eigen::ArrayXXd::Constant(algorithms, sizes, kInfinity);
     barred_.assign(cell.series.size(), std::vector<Barred>(sizes_.size(), Barred::no));
-    for (Eigen::Index k = 0; k < sizes; ++k)
+    for (Eigen::Index k = 0; k < sizes; ++k) {
+        const double weight = static_cast<double>(points_[k].size()) / curves_at(sizes_[k]);
         for (Eigen::Index a = 0; a < algorithms; ++a) {
             double sum = 0;
             int measured = 0;
@@ -91,9 +99,9 @@ CellModel::CellModel(const CellObservations& cell, const std::function<bool(std:
                 ++measured;
             }
             if (is_fused(a) && !fits_workspace(sizes_[k])) barred = std::max(barred, Barred::no_workspace);
-            if (measured > 0 && barred == Barred::no)
-                cost_(a, k) = sum / measured * static_cast<double>(points_[k].size()) / curves;
+            if (measured > 0 && barred == Barred::no) cost_(a, k) = sum / measured * weight;
         }
+    }
 }
 
 std::vector<Segment> CellModel::segments(double guard_band, bool ordered) const {

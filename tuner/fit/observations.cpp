@@ -18,6 +18,8 @@ constexpr double kOutlierDeviations = 6;
 constexpr double kOutlierFloor = 0.04;
 /// A lone spike this high (ln, 22 %) is not taken for a feature of the machine. NCCL's own lone features reach that.
 constexpr double kSpike = 0.2;
+/// Octaves between neighbours on one curve: a grid of powers of two, one missing.
+constexpr double kNear = 2.1;
 
 std::vector<double> finite_values(const Eigen::Ref<const Eigen::ArrayXd, 0, Eigen::InnerStride<>>& values) {
     std::vector<double> finite;
@@ -49,17 +51,35 @@ void polish(Series& series) {
 
 double log2_bytes(const Point& point) { return std::log2(static_cast<double>(message_bytes(point))); }
 
-/// What polish() leaves over.
+/// What polish() leaves over, at points that several sessions measured: of one alone it leaves nothing, which is no
+/// sign of precision.
 std::vector<double> rest_of(const Series& series) {
     const Eigen::ArrayXXd rest =
         (series.log_us.rowwise() - series.session_offset.transpose()).colwise() - series.typical;
     std::vector<double> finite;
-    for (const double value : rest.reshaped())
-        if (std::isfinite(value)) finite.push_back(value);
+    for (Eigen::Index p = 0; p < rest.rows(); ++p)
+        if (const std::vector<double> values = finite_values(rest.row(p).transpose().eval()); values.size() > 1)
+            finite.insert(finite.end(), values.begin(), values.end());
     return finite;
 }
 
-/// spike() of `value` in the place of typical[p], among the points of p's hidden_dim.
+/// Standard deviation of `typical` at a point with as many sessions as the median point has.
+double noise_of(const Series& series) {
+    const std::vector<double> rest = rest_of(series);
+    if (rest.empty()) return 0;
+    std::vector<double> sessions, of_several; // per point
+    for (Eigen::Index p = 0; p < series.log_us.rows(); ++p) {
+        const auto count = static_cast<double>(series.log_us.row(p).isFinite().count());
+        if (count > 0) sessions.push_back(count);
+        if (count > 1) of_several.push_back(count);
+    }
+    const double several = median(of_several);
+    const double of_one_sample = robust_deviation(rest, 0) * std::sqrt(several / (several - 1));
+    return of_one_sample / std::sqrt(median(sessions));
+}
+
+/// spike() of `value` in the place of typical[p], among the points of p's hidden_dim, as far as these are near enough
+/// to one another to tell a spike from the bend that every curve has between latency and bandwidth.
 double spike_at(const Series& series, const std::vector<Point>& points, Eigen::Index p, double value) {
     std::vector<double> x, y;
     std::size_t i = 0;
@@ -70,9 +90,15 @@ double spike_at(const Series& series, const std::vector<Point>& points, Eigen::I
     for (int found = 0; found < 2 && same_curve(first - 1); found += std::isfinite(series.typical[first])) --first;
     for (int found = 0; found < 2 && same_curve(last + 1); found += std::isfinite(series.typical[last])) ++last;
     for (Eigen::Index q = first; q <= last; ++q) {
-        if (q == p) i = x.size();
         if (q != p && !std::isfinite(series.typical[q])) continue;
-        x.push_back(log2_bytes(points[q]));
+        const double at = log2_bytes(points[q]);
+        if (!x.empty() && at - x.back() > kNear) {
+            if (q > p) break;
+            x.clear();
+            y.clear();
+        }
+        if (q == p) i = x.size();
+        x.push_back(at);
         y.push_back(q == p ? value : series.typical[q]);
     }
     return spike(x, y, i);
@@ -103,8 +129,7 @@ double consensus(std::vector<double> values, double limit) {
 std::int64_t remove_outliers(Series& series, const std::vector<Point>& points) {
     const Eigen::ArrayXXd steady = series.log_us.rowwise() - series.session_offset.transpose(); // offsets taken out
     const std::vector<double> rest = rest_of(series);
-    if (rest.empty()) return 0;
-    const double limit = std::max(kOutlierFloor, kOutlierDeviations * robust_deviation(rest, 0));
+    const double limit = std::max(kOutlierFloor, rest.empty() ? 0 : kOutlierDeviations * robust_deviation(rest, 0));
 
     std::int64_t removed = 0;
     for (Eigen::Index p = 0; p < steady.rows(); ++p) {
@@ -223,8 +248,7 @@ CellObservations arrange_cell(const std::vector<const Sample*>& samples) {
             cell.outliers += removed;
             polish(series);
         }
-        if (const std::vector<double> rest = rest_of(series); cell.sessions > 1 && !rest.empty())
-            series.noise = robust_deviation(rest, 0) / std::sqrt(cell.sessions - 1);
+        series.noise = noise_of(series);
     }
     return cell;
 }

@@ -4,6 +4,7 @@
 #include "tuner/measure/candidate.hpp"
 #include "tuner/measure/tensors.hpp"
 #include "tuner/measure/timing.hpp"
+#include "tuner/plan/gpu_seconds.hpp"
 
 #include <algorithm>
 #include <array>
@@ -29,13 +30,6 @@ struct Record {
         std::memcpy(note.data(), text.data(), std::min(text.size(), note.size() - 1));
     }
 };
-
-/// Calls in a graph: `most`, fewer for messages of which one call takes long anyway (8 MiB takes some 50 µs).
-int calls_per_graph(const Point& point, int most) {
-    const std::uint64_t budget = std::uint64_t{8} << 20;
-    const auto calls = static_cast<int>(budget * 20 / std::max<std::uint64_t>(message_bytes(point), 1));
-    return std::clamp(calls, std::min(5, most), most);
-}
 
 /// To a hundredth of a nanosecond: what is beyond is noise that would only make recordings longer.
 double rounded_us(double us) { return std::round(us * 1e5) / 1e5; }

@@ -156,19 +156,25 @@ int run_rank(const std::vector<std::string>& arguments) {
 
     // One trial a group and batch: a killed run loses the trials in flight. The smallest world has the most groups.
     const int smallest = *std::min_element(config.world_sizes.begin(), config.world_sizes.end());
-    const auto plan = make_grid_plan(config, static_cast<std::size_t>(std::max(1, world.size() / smallest)));
+    const auto batch = static_cast<std::size_t>(std::max(1, world.size() / smallest));
+    const auto plan = make_plan(config, batch);
+    const std::vector<Point> held_out =
+        session + 1 == config.sessions ? validation_points(config) : std::vector<Point>{};
     std::set<Point> done;
     for (const Sample& sample : samples)
         if (sample.session == session) done.insert(sample.point);
+    const std::size_t total = plan->expected_points() + held_out.size();
     std::optional<Progress> progress;
-    if (journal) progress.emplace(plan->expected_points() - std::min(plan->expected_points(), done.size()), stderr);
-    run_session(session, *plan, source, samples, [&](std::span<const Trial> trials, std::span<const Sample> measured) {
+    if (journal) progress.emplace(total - std::min(total, done.size()), stderr);
+    const auto store = [&](std::span<const Trial> trials, std::span<const Sample> measured) {
         if (!journal) return;
         journal->append(measured);
         progress->advance(trials.size(), "session " + std::to_string(session + 1) + "/" +
                                              std::to_string(config.sessions) + ", world size " +
                                              std::to_string(trials.front().point.cell.world_size) + ", points");
-    });
+    };
+    run_session(session, *plan, source, samples, store);
+    run_session(session, *make_plan_of(held_out, config, batch), source, samples, store);
     return 0;
 }
 

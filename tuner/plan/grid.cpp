@@ -10,8 +10,8 @@ namespace {
 
 class GridPlan : public Plan {
   public:
-    GridPlan(const Config& config, std::size_t batch)
-        : points_(grid_points(config)), algorithms_(config.algorithms), batch_(batch) {
+    GridPlan(std::vector<Point> points, std::vector<std::string> algorithms, std::size_t batch)
+        : points_(std::move(points)), algorithms_(std::move(algorithms)), batch_(batch) {
         // One world size after the other: fewest batches, and each is as full as can be.
         std::stable_sort(points_.begin(), points_.end(),
                          [](const Point& a, const Point& b) { return a.cell.world_size < b.cell.world_size; });
@@ -42,16 +42,15 @@ class GridPlan : public Plan {
     std::size_t batch_;
 };
 
-} // namespace
-
-std::vector<Point> grid_points(const Config& config) {
+std::vector<Point> product(const Config& config, const std::vector<std::int64_t>& hidden_dims,
+                           const std::vector<std::int64_t>& token_counts) {
     std::vector<Point> points;
     for (const Pattern pattern : config.patterns)
         for (const DType dtype : config.dtypes)
             for (const Quant quant : config.quants)
                 for (const int world_size : config.world_sizes)
-                    for (const std::int64_t hidden_dim : config.hidden_dims)
-                        for (const std::int64_t num_tokens : config.num_tokens) {
+                    for (const std::int64_t hidden_dim : hidden_dims)
+                        for (const std::int64_t num_tokens : token_counts) {
                             const Point point{{pattern, dtype, quant, world_size}, hidden_dim, num_tokens};
                             if (message_bytes(point) <= config.max_message_bytes) points.push_back(point);
                         }
@@ -59,8 +58,27 @@ std::vector<Point> grid_points(const Config& config) {
     return points;
 }
 
+} // namespace
+
+std::vector<Point> grid_points(const Config& config) { return product(config, config.hidden_dims, config.num_tokens); }
+
+std::vector<Point> validation_points(const Config& config) {
+    const std::vector<Point> grid = grid_points(config);
+    std::vector<Point> points = product(config, config.validation_hidden_dims, config.validation_num_tokens);
+    std::erase_if(points, [&](const Point& point) { return std::binary_search(grid.begin(), grid.end(), point); });
+    return points;
+}
+
 std::unique_ptr<Plan> make_grid_plan(const Config& config, std::size_t batch) {
-    return std::make_unique<GridPlan>(config, batch);
+    return make_plan_of(grid_points(config), config, batch);
+}
+
+std::unique_ptr<Plan> make_plan_of(std::vector<Point> points, const Config& config, std::size_t batch) {
+    return std::make_unique<GridPlan>(std::move(points), config.algorithms, batch);
+}
+
+std::unique_ptr<Plan> make_plan(const Config& config, std::size_t batch) {
+    return config.search == Search::grid ? make_grid_plan(config, batch) : make_adaptive_plan(config, batch);
 }
 
 } // namespace crossover

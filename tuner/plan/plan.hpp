@@ -6,6 +6,7 @@
 #include "tuner/samples/sample.hpp"
 
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,7 +36,25 @@ class Plan {
 /// is all that `--resume` needs. Batches hold at most `batch` trials.
 std::unique_ptr<Plan> make_grid_plan(const Config& config, std::size_t batch = 16);
 
+/// The adaptive search: a coarse look over all sizes, then the points on either side of what decides (cell_search.hpp),
+/// in rounds. A round is the same whatever the batch and wherever a run was interrupted: it rests on the samples of the
+/// rounds before it and on nothing else.
+std::unique_ptr<Plan> make_adaptive_plan(const Config& config, std::size_t batch = 16);
+
+/// The one that the config asks for.
+std::unique_ptr<Plan> make_plan(const Config& config, std::size_t batch = 16);
+
+/// Exactly these points with every algorithm of the config, in every session that the plan is asked about.
+std::unique_ptr<Plan> make_plan_of(std::vector<Point> points, const Config& config, std::size_t batch = 16);
+
+/// The cells for which the adaptive search of these samples would have gone on, had its budget allowed it.
+std::set<CellKey> cells_cut_by_budget(const Config& config, std::span<const Sample> samples);
+
 /// All points of the config, sorted by cell, hidden_dim, num_tokens.
 std::vector<Point> grid_points(const Config& config);
+
+/// The points of `validation` that are none of the grid, sorted; measured in the last session. They are for no fit, and
+/// the config alone tells which samples are of them.
+std::vector<Point> validation_points(const Config& config);
 
 } // namespace crossover

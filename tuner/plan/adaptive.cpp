@@ -1,0 +1,123 @@
+#include "tuner/make_table.hpp"
+#include "tuner/plan/cell_search.hpp"
+#include "tuner/plan/gpu_seconds.hpp"
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <tuple>
+
+namespace crossover {
+namespace {
+
+/// Goes through the sessions in rounds. A round's trials are those that the cells want after the rounds before it; its
+/// samples are looked up among those that there are, and what is not there is asked for.
+class AdaptivePlan : public Plan {
+  public:
+    AdaptivePlan(const Config& config, std::size_t batch) : config_(config), batch_(batch) {
+        std::map<std::pair<int, CellKey>, std::vector<Point>> points; // one world size after the other
+        for (const Point& point : grid_points(config)) points[{point.cell.world_size, point.cell}].push_back(point);
+        for (auto& [key, of_cell] : points)
+            cells_.push_back(
+                {CellSearch(std::move(of_cell), config.algorithms, config.sessions, fit_options(config)), {}});
+        begin_round();
+    }
+
+    std::vector<Trial> next(int session, std::span<const Sample> samples) override {
+        if (session < session_) *this = AdaptivePlan(config_, batch_);
+        std::map<std::tuple<int, Point, std::string_view>, const Sample*> measured;
+        for (const Sample& sample : samples)
+            measured.try_emplace({sample.session, sample.point, sample.algorithm}, &sample);
+        while (true) {
+            std::vector<Trial> missing = round_;
+            for (Trial& trial : missing)
+                std::erase_if(trial.algorithms, [&](const std::string& algorithm) {
+                    return measured.contains({session_, trial.point, algorithm});
+                });
+            std::erase_if(missing, [](const Trial& trial) { return trial.algorithms.empty(); });
+            if (session_ == session && !missing.empty()) return first_batch(missing);
+
+            // An earlier session that lacks something is over all the same.
+            const bool session_over = round_.empty() || !missing.empty();
+            if (session_ == session && session_over) return {};
+            for (const Trial& trial : round_)
+                for (const std::string& algorithm : trial.algorithms)
+                    if (const auto found = measured.find({session_, trial.point, algorithm}); found != measured.end())
+                        take(*found->second);
+            if (session_over) ++session_;
+            begin_round();
+        }
+    }
+
+    std::size_t expected_points() const override {
+        constexpr std::size_t kPointsOfCell = 16; // in a session: a coarse look of 8, or two edges with 3 hidden dims
+        return cells_.size() * kPointsOfCell;
+    }
+
+    const std::set<CellKey>& cut_by_budget() const { return cut_by_budget_; }
+
+  private:
+    struct SearchedCell {
+        CellSearch search;
+        std::vector<Sample> samples; // of the rounds so far
+    };
+
+    void take(const Sample& sample) {
+        ++used_samples_;
+        used_seconds_ += gpu_seconds(sample, config_);
+        std::find_if(cells_.begin(), cells_.end(), [&](const SearchedCell& each) {
+            return each.search.cell() == sample.point.cell;
+        })->samples.push_back(sample);
+    }
+
+    /// Sets round_ to what the cells want now, as far as the budget goes.
+    void begin_round() {
+        round_.clear();
+        std::int64_t samples = used_samples_;
+        for (const SearchedCell& cell : cells_)
+            for (Trial& trial : cell.search.wanted(session_, cell.samples)) {
+                const std::int64_t more = std::ssize(trial.algorithms);
+                const bool in_budget = (config_.budget_samples == 0 || samples + more <= config_.budget_samples) &&
+                                       (config_.budget_seconds == 0 || used_seconds_ < config_.budget_seconds);
+                if (!in_budget) {
+                    cut_by_budget_.insert(cell.search.cell());
+                    continue;
+                }
+                samples += more;
+                round_.push_back(std::move(trial));
+            }
+    }
+
+    /// Trials of the first one's world size.
+    std::vector<Trial> first_batch(std::vector<Trial> trials) const {
+        const auto other = std::find_if(trials.begin(), trials.end(), [&](const Trial& trial) {
+            return trial.point.cell.world_size != trials.front().point.cell.world_size;
+        });
+        trials.resize(std::min<std::size_t>(batch_, static_cast<std::size_t>(other - trials.begin())));
+        return trials;
+    }
+
+    Config config_;
+    std::size_t batch_;
+    std::vector<SearchedCell> cells_;
+    int session_ = 0;
+    std::vector<Trial> round_;
+    std::int64_t used_samples_ = 0;
+    double used_seconds_ = 0;
+    std::set<CellKey> cut_by_budget_;
+};
+
+} // namespace
+
+std::unique_ptr<Plan> make_adaptive_plan(const Config& config, std::size_t batch) {
+    return std::make_unique<AdaptivePlan>(config, batch);
+}
+
+std::set<CellKey> cells_cut_by_budget(const Config& config, std::span<const Sample> samples) {
+    if (config.search != Search::adaptive || (config.budget_samples == 0 && config.budget_seconds == 0)) return {};
+    AdaptivePlan plan(config, 1);
+    plan.next(config.sessions - 1, samples);
+    return plan.cut_by_budget();
+}
+
+} // namespace crossover

@@ -1,0 +1,20 @@
+#pragma once
+/// What a sample costs in GPU time, told from the sample itself: every rank, and every replay of a recording, comes to
+/// the same sum, which no clock would give.
+
+#include "tuner/config.hpp"
+#include "tuner/samples/sample.hpp"
+
+#include <span>
+
+namespace crossover {
+
+/// Calls in one CUDA graph: `most`, fewer for messages of which one call takes long anyway (8 MiB takes some 50 µs).
+int calls_per_graph(const Point& point, int most);
+
+/// Seconds that the GPUs of its group were busy with replays for this sample, those thrown away included: time of a
+/// call × calls in a graph × replays. Each second counts once, however many GPUs share it.
+double gpu_seconds(const Sample& sample, const Config& config);
+double gpu_seconds(std::span<const Sample> samples, const Config& config);
+
+} // namespace crossover

@@ -1,0 +1,30 @@
+#pragma once
+/// When is a threshold known well enough? Numbers only: a curve of log ratios, and where the crossing may be.
+
+#include "tuner/fit/crossover.hpp"
+
+#include <array>
+#include <optional>
+#include <span>
+
+namespace crossover {
+
+/// By what factor (ln) a call is slower than need be, at worst, if the threshold is put anywhere in `interval` (log2
+/// bytes) and the curve is right: the largest |log ratio| inside, interpolated. The curve ascends by size; beyond its
+/// ends it goes on level.
+double time_at_stake(std::span<const RatioPoint> curve, std::array<double, 2> interval);
+
+/// What is known of a threshold.
+struct EdgeEvidence {
+    std::array<double, 2> bracket{};               // log2 bytes: the measured sizes on either side
+    std::optional<std::array<double, 2>> interval; // its 95 % interval
+    int sessions = 0;                              // measured so far
+    bool wants_interval = true;                    // false for a change between unfused algorithms: nobody asks
+};
+
+/// A threshold needs no more samples when the time at stake is below the guard band: over the whole bracket, or over
+/// its 95 % interval. One that wants an interval also needs three sessions: that of two rests on one difference, which
+/// is small by luck often enough that stopping there would leave intervals that are too narrow.
+bool is_settled(std::span<const RatioPoint> curve, const EdgeEvidence& evidence, double guard_band);
+
+} // namespace crossover
