@@ -58,9 +58,17 @@ svg text{font-family:inherit;font-variant-numeric:tabular-nums}
 .rn{fill:none;stroke:var(--soft);stroke-width:.8;stroke-dasharray:2 2}
 .bar{fill:currentColor;pointer-events:none}
 @media print{
-body{max-width:none;padding:0;font-size:11pt}
+body{max-width:none;padding:0;font-size:10pt}
+section:has(figure),details:has(figure){break-before:page}
+h2.cells{break-before:page}
+h2+section,h2+details{break-before:auto}
 figure,tr,dl{break-inside:avoid}
 h2,h3,h4,summary,ul.key{break-after:avoid}
+figure,.wide{overflow:visible}
+figure>svg{min-width:0;max-width:12.5cm}
+th,td{padding-right:.45rem}
+table,td .soft{font-size:7pt}
+ul.facts,ul.key,figcaption,p.soft{font-size:8pt}
 details::details-content{content-visibility:visible;display:block}
 }
 )";

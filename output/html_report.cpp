@@ -203,7 +203,7 @@ std::string cell_sections(const Material& material) {
     const bool has_main =
         std::any_of(cells.begin(), cells.end(), [&](const Cell& cell) { return cell.key.pattern == main_pattern; });
     const Pattern unfolded = has_main ? main_pattern : cells.front().key.pattern;
-    std::string out = "<h2>Cells</h2>\n";
+    std::string out = "<h2 class=\"cells\">Cells</h2>\n";
     for (const Cell& cell : cells) {
         const bool open = cell.key.pattern == unfolded;
         out += std::string(open ? "<section" : "<details") + " id=\"" + id_of(cell.key) + "\">" +
