@@ -56,6 +56,7 @@ svg text{font-family:inherit;font-variant-numeric:tabular-nums}
 .none{color:var(--rule)}
 .choice{fill:currentColor;stroke:var(--paper)}
 .rn{fill:none;stroke:var(--soft);stroke-width:.8;stroke-dasharray:2 2}
+.held{stroke:var(--ink);stroke-width:1.3}
 .bar{fill:currentColor;pointer-events:none}
 @media print{
 body{max-width:none;padding:0;font-size:10pt}

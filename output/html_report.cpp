@@ -21,7 +21,8 @@ using html::element;
 /// What the sections share.
 struct Material {
     const HtmlReport& report;
-    std::vector<CellObservations> observations; // of the cells that have samples
+    std::vector<CellObservations> fitted; // of the cells that have samples
+    std::vector<CellObservations> held_out;
     std::vector<HiddenDimFit> hidden_dims;
     AlgorithmStyles styles;
     std::array<double, 2> log2_bytes{}; // one axis for all cells, so that they can be compared by eye
@@ -48,7 +49,7 @@ std::set<std::string> names_of(const CellObservations& cell) {
 }
 
 Material gather(const HtmlReport& report) {
-    std::vector<CellObservations> observations = arrange(report.samples);
+    std::vector<CellObservations> observations = arrange(report.fitted);
     std::set<std::string> names;
     for (const CellObservations& cell : observations) names.merge(names_of(cell));
     for (const Cell& cell : report.table.cells)
@@ -56,16 +57,17 @@ Material gather(const HtmlReport& report) {
             if (interval.algorithm != algorithm::not_measured) names.insert(interval.algorithm);
     const std::array range = byte_range(observations);
     return {.report = report,
-            .observations = std::move(observations),
-            .hidden_dims = fit_hidden_dims(report.samples, report.table.cells, report.fit),
+            .fitted = std::move(observations),
+            .held_out = arrange(report.held_out),
+            .hidden_dims = fit_hidden_dims(report.fitted, report.table.cells, report.fit),
             .styles = AlgorithmStyles(names),
             .log2_bytes = range};
 }
 
-const CellObservations* find_observations(const Material& material, const CellKey& key) {
-    const auto found = std::find_if(material.observations.begin(), material.observations.end(),
-                                    [&](const CellObservations& each) { return each.key == key; });
-    return found == material.observations.end() ? nullptr : &*found;
+const CellObservations* find_observations(const std::vector<CellObservations>& all, const CellKey& key) {
+    const auto found =
+        std::find_if(all.begin(), all.end(), [&](const CellObservations& each) { return each.key == key; });
+    return found == all.end() ? nullptr : &*found;
 }
 
 std::string id_of(const CellKey& key) { return html::anchor(to_string(key)); }
@@ -126,21 +128,32 @@ std::string summary_section(const Table& table) {
            "\n";
 }
 
-std::vector<Content> regret_row(const std::string& name, const RegretReport& report) {
-    const Regret regret = summary(report.points);
-    return {name, std::to_string(regret.points), percent(regret.mean, 2), percent(regret.max, 1),
-            std::to_string(report.not_covered + report.not_sampled)};
+void add_regret_rows(std::vector<std::vector<Content>>& rows, const NamedRegret& loss) {
+    for (const auto& [shapes, report] : {std::pair("fitted", &loss.fitted), std::pair("held out", &loss.held_out)}) {
+        const Regret regret = summary(report->points);
+        const std::int64_t not_told = report->not_covered + report->not_sampled;
+        if (regret.points + not_told == 0) continue;
+        rows.push_back({loss.name, shapes, std::to_string(regret.points), percent(regret.mean, 2),
+                        percent(regret.max, 1), std::to_string(not_told)});
+    }
 }
 
 /// The table as a whole, beside others where there are some.
 std::string regret_section(const Material& material) {
-    const RegretReport own = regret_report(material.observations, choice_of(material.report.table.cells));
-    std::vector<std::vector<Content>> rows{{"table", "points", "mean regret", "worst", "points not told"},
-                                           regret_row("this table", own)};
-    for (const NamedRegret& other : material.report.others) rows.push_back(regret_row(other.name, other.report));
+    const Choice choice = choice_of(material.report.table.cells);
+    const NamedRegret own{.name = "this table",
+                          .fitted = regret_report(material.fitted, choice),
+                          .held_out = regret_report(material.held_out, choice)};
+    std::vector<std::vector<Content>> rows{{"table", "shapes", "points", "mean regret", "worst", "points not told"}};
+    add_regret_rows(rows, own);
+    for (const NamedRegret& other : material.report.others) add_regret_rows(rows, other);
+    if (rows.size() == 1) return "";
     std::string out = "<h2>Time lost</h2>\n" + html::table(rows);
-    if (own.outliers > 0)
-        out += element("p", std::to_string(own.outliers) + " samples are left out as outliers.", "soft") + "\n";
+    if (!material.held_out.empty())
+        out +=
+            element("p", "Shapes that are held out are measured to judge the limits and are in no fit.", "soft") + "\n";
+    if (const std::int64_t outliers = own.fitted.outliers + own.held_out.outliers; outliers > 0)
+        out += element("p", std::to_string(outliers) + " samples are left out as outliers.", "soft") + "\n";
     return out;
 }
 
@@ -174,7 +187,7 @@ std::string cell_body(const Material& material, const Cell& cell) {
     std::string out = "<ul class=\"facts\">\n";
     for (const std::string& fact : cell_facts(cell)) out += element("li", fact) + "\n";
     out += "</ul>\n";
-    const CellObservations* observations = find_observations(material, cell.key);
+    const CellObservations* observations = find_observations(material.fitted, cell.key);
     if (!observations) return out + "<p class=\"soft\">No samples of this cell.</p>\n";
     const std::string curves = latency_figure({.cell = cell,
                                                .observations = *observations,
@@ -189,9 +202,10 @@ std::string cell_body(const Material& material, const Cell& cell) {
         "unfused one at each point, on a scale stretched around 0; the shaded guard band is what a fused one must "
         "win by.</figcaption>\n</figure>\n";
     out += "<h4>Regret map</h4>\n<figure class=\"map\">\n" + regret_key() +
-           regret_map(cell, *observations, material.styles) +
+           regret_map(cell, *observations, find_observations(material.held_out, cell.key), material.styles) +
            "<figcaption>Colour: time lost by the table's choice against the best algorithm measured there. Bar: the "
-           "choice, in the colours above. A field reaches half-way to its neighbours. Hover for names and "
+           "choice, in the colours above. A field reaches half-way to its neighbours. Framed: shapes "
+           "that are measured to judge the limits and are in no fit. Hover for names and "
            "times.</figcaption>\n</figure>\n";
     return out + hidden_dim_table(material, cell);
 }
@@ -216,7 +230,7 @@ std::string cell_sections(const Material& material) {
 /// Samples that no section shows.
 std::string samples_without_cell(const Material& material) {
     std::string names;
-    for (const CellObservations& each : material.observations)
+    for (const CellObservations& each : material.fitted)
         if (!find_cell(material.report.table, each.key)) names += element("li", to_string(each.key)) + "\n";
     return names.empty()
                ? ""

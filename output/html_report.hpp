@@ -15,13 +15,14 @@ namespace crossover {
 /// What another table, or an engine's own rule, loses on the same samples.
 struct NamedRegret {
     std::string name;
-    RegretReport report;
+    RegretReport fitted, held_out; // at the shapes of HtmlReport's samples
 };
 
 /// What a report is made from.
 struct HtmlReport {
     const Table& table;
-    std::span<const Sample> samples;     // of the table's GPU; may be empty
+    std::span<const Sample> fitted;      // of the table's GPU; may be empty
+    std::span<const Sample> held_out;    // likewise: shapes that the fit did not see
     FitOptions fit;                      // of the table: the guard band, and for the limits of single hidden_dims
     std::span<const NamedRegret> others; // to stand beside the table
 };

@@ -9,7 +9,6 @@
 #include <array>
 #include <cmath>
 #include <map>
-#include <set>
 #include <vector>
 
 namespace crossover {
@@ -57,57 +56,79 @@ double half_width(const Point& point, const Point* neighbour) {
     return joins ? std::min(kFarthest, 0.5 * std::abs(log2_tokens(*neighbour) - log2_tokens(point))) : kFarthest;
 }
 
-} // namespace
+struct Field {
+    Point point;
+    std::string style, title;
+    std::string chosen; // empty without a regret
+};
 
-std::string regret_map(const Cell& cell, const CellObservations& observations, const AlgorithmStyles& styles) {
-    constexpr double kLeft = 56, kRight = 744, kRow = 22, kTop = 2, kBar = 4; // px
-    const std::vector<Point>& points = observations.points;                   // row by row
-    if (points.empty()) return "";
-    std::set<std::int64_t> dims;
-    svg::Axis x{.low = log2_tokens(points.front()), .high = log2_tokens(points.front()), .from = kLeft, .to = kRight};
-    for (const Point& point : points) {
-        dims.insert(point.hidden_dim);
-        x.low = std::min(x.low, log2_tokens(point));
-        x.high = std::max(x.high, log2_tokens(point));
-    }
-    x.low -= 0.5;
-    x.high += 0.5;
-    const double bottom = kTop + kRow * static_cast<double>(dims.size());
-
-    std::string out = "<svg viewBox=\"0 0 760 " + svg::fixed(bottom + 34, 0) +
-                      "\" role=\"img\" aria-label=\"regret by hidden_dim and num_tokens, " +
-                      svg::escaped(to_string(cell.key)) + "\">\n";
+/// @param remark  goes to the end of the tooltips
+void add_fields(std::vector<Field>& fields, const Cell& cell, const CellObservations& observations,
+                const std::string& style, const std::string& remark) {
     const Choice choice = choice_of(std::span(&cell, 1));
     const RegretReport report = regret_report(std::span(&observations, 1), choice);
     std::map<Point, const PointRegret*> told;
     for (const PointRegret& point : report.points) told[point.point] = &point;
-    double top = kTop - kRow;
-    for (std::size_t p = 0; p < points.size(); ++p) {
-        const Point& point = points[p];
-        if (p == 0 || points[p - 1].hidden_dim != point.hidden_dim) {
-            top += kRow;
-            out += svg::text({kLeft - 6, top + 0.5 * kRow + 4}, "end", "tick", std::to_string(point.hidden_dim)) + "\n";
-        }
-        const double left = x(log2_tokens(point) - half_width(point, p > 0 ? &points[p - 1] : nullptr));
-        const double right =
-            x(log2_tokens(point) + half_width(point, p + 1 < points.size() ? &points[p + 1] : nullptr));
-        const double width = right - left > 5 ? right - left - 1 : right - left; // a gap where there is room
-        const auto found = told.find(point);
-        if (found == told.end()) {
-            const std::string chosen = choice(observations.compute_capability, point);
-            const std::string why = chosen == algorithm::not_measured ? "the table says nothing"
-                                                                      : "no time of what the table says, " + chosen;
-            out += svg::rect({left, top}, width, kRow - 1, "field rn", shape_text(point) + ": " + why) + "\n";
+    for (const Point& point : observations.points) {
+        if (const auto found = told.find(point); found != told.end()) {
+            fields.push_back({.point = point,
+                              .style = style + bin_style(found->second->regret()),
+                              .title = tooltip(*found->second) + remark,
+                              .chosen = found->second->chosen});
             continue;
         }
-        const PointRegret& regret = *found->second;
-        out += svg::rect({left, top}, width, kRow - 1, "field " + bin_style(regret.regret()), tooltip(regret)) +
-               svg::rect({left, top + kRow - 1 - kBar}, width, kBar, "bar " + styles.style(regret.chosen)) + "\n";
+        const std::string chosen = choice(observations.compute_capability, point);
+        const std::string why =
+            chosen == algorithm::not_measured ? "the table says nothing" : "no time of what the table says, " + chosen;
+        fields.push_back(
+            {.point = point, .style = style + "rn", .title = shape_text(point) + ": " + why + remark, .chosen = {}});
     }
+}
+
+} // namespace
+
+std::string regret_map(const Cell& cell, const CellObservations& fitted, const CellObservations* held_out,
+                       const AlgorithmStyles& styles) {
+    constexpr double kLeft = 56, kRight = 744, kRow = 22, kTop = 2, kBar = 4; // px
+    std::vector<Field> fields;
+    add_fields(fields, cell, fitted, "field ", "");
+    if (held_out) add_fields(fields, cell, *held_out, "field held ", "; held out of the fit");
+    if (fields.empty()) return "";
+    std::sort(fields.begin(), fields.end(), [](const Field& a, const Field& b) { return a.point < b.point; });
+    svg::Axis x{.low = HUGE_VAL, .high = -HUGE_VAL, .from = kLeft, .to = kRight};
+    for (const Field& field : fields) {
+        x.low = std::min(x.low, log2_tokens(field.point) - 0.5);
+        x.high = std::max(x.high, log2_tokens(field.point) + 0.5);
+    }
+
+    std::string rows;
+    double top = kTop - kRow;
+    for (std::size_t f = 0; f < fields.size(); ++f) {
+        const Field& field = fields[f];
+        const double at = log2_tokens(field.point);
+        const Point* before = f > 0 ? &fields[f - 1].point : nullptr;
+        const Point* after = f + 1 < fields.size() ? &fields[f + 1].point : nullptr;
+        if (!before || before->hidden_dim != field.point.hidden_dim) {
+            top += kRow;
+            rows +=
+                svg::text({kLeft - 6, top + 0.5 * kRow + 4}, "end", "tick", std::to_string(field.point.hidden_dim)) +
+                "\n";
+        }
+        const double left = x(at - half_width(field.point, before)), right = x(at + half_width(field.point, after));
+        const double width = right - left > 5 ? right - left - 1 : right - left; // a gap where there is room
+        rows += svg::rect({left, top}, width, kRow - 1, field.style, field.title);
+        if (!field.chosen.empty())
+            rows += svg::rect({left, top + kRow - 1 - kBar}, width, kBar, "bar " + styles.style(field.chosen));
+        rows += "\n";
+    }
+    const double bottom = top + kRow;
     for (const int exponent : svg::powers_of_two(x, 40))
-        out += svg::text({x(exponent), bottom + 13}, "middle", "tick", std::to_string(std::uint64_t{1} << exponent)) +
-               "\n";
-    return out + svg::text({kLeft, bottom + 29}, "start", "label", "num_tokens (columns) by hidden_dim (rows)") +
+        rows += svg::text({x(exponent), bottom + 13}, "middle", "tick", std::to_string(std::uint64_t{1} << exponent)) +
+                "\n";
+    return "<svg viewBox=\"0 0 760 " + svg::fixed(bottom + 34, 0) +
+           "\" role=\"img\" aria-label=\"regret by hidden_dim and num_tokens, " + svg::escaped(to_string(cell.key)) +
+           "\">\n" + rows +
+           svg::text({kLeft, bottom + 29}, "start", "label", "num_tokens (columns) by hidden_dim (rows)") +
            "\n</svg>\n";
 }
 
@@ -119,6 +140,7 @@ std::string regret_key() {
     };
     for (std::size_t i = 0; i < kBins.size(); ++i) entry("r" + std::to_string(i), kBins[i].words);
     entry("rn", "not told");
+    entry("held r0", "held out of the fit");
     return out + "</ul>\n";
 }
 

@@ -12,8 +12,10 @@ struct CellObservations;
 
 /// An <svg>: a field for each measured point, its colour the regret of the cell's choice against the best algorithm
 /// measured there, its bar the algorithm chosen, its tooltip both with the time lost. Fields without a regret (beyond
-/// the table, or no time of what it chooses) are empty. `observations` are of the same cell.
-std::string regret_map(const Cell& cell, const CellObservations& observations, const AlgorithmStyles& styles);
+/// the table, or no time of what it chooses) are empty. Both observations are of the same cell; those of shapes held
+/// out of the fit, framed, may be nullptr.
+std::string regret_map(const Cell& cell, const CellObservations& fitted, const CellObservations* held_out,
+                       const AlgorithmStyles& styles);
 
 /// The key to the colours, HTML.
 std::string regret_key();

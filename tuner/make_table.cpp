@@ -22,21 +22,6 @@ Cell unmeasured_cell(const CellKey& key, int gpus) {
     return cell;
 }
 
-/// The samples that are to be fitted, and those that are to judge the fit.
-struct SplitSamples {
-    std::vector<Sample> fitted, held_out;
-};
-
-SplitSamples split(std::span<const Sample> samples, const RunRecord& record) {
-    SplitSamples split;
-    if (!record.config) return {.fitted = {samples.begin(), samples.end()}, .held_out = {}};
-    const std::vector<Point> held_out = validation_points(*record.config);
-    std::partition_copy(
-        samples.begin(), samples.end(), std::back_inserter(split.held_out), std::back_inserter(split.fitted),
-        [&](const Sample& sample) { return std::binary_search(held_out.begin(), held_out.end(), sample.point); });
-    return split;
-}
-
 void judge(std::vector<Cell>& cells, std::span<const Sample> held_out) {
     const std::vector<PointRegret> points = regret_report(held_out, choice_of(cells)).points;
     for (Cell& cell : cells) {
@@ -62,6 +47,16 @@ void note_spent_budget(std::vector<Cell>& cells, std::span<const Sample> fitted,
 
 } // namespace
 
+SplitSamples split_samples(std::span<const Sample> samples, const RunRecord& record) {
+    SplitSamples split;
+    if (!record.config) return {.fitted = {samples.begin(), samples.end()}, .held_out = {}};
+    const std::vector<Point> held_out = validation_points(*record.config);
+    std::partition_copy(
+        samples.begin(), samples.end(), std::back_inserter(split.held_out), std::back_inserter(split.fitted),
+        [&](const Sample& sample) { return std::binary_search(held_out.begin(), held_out.end(), sample.point); });
+    return split;
+}
+
 Table make_table(std::span<const Sample> samples, const RunRecord& record, const FitOptions& options,
                  std::span<const CellKey> asked) {
     std::set<int> sessions;
@@ -81,7 +76,7 @@ Table make_table(std::span<const Sample> samples, const RunRecord& record, const
     table.provenance = record.provenance;
     table.provenance.sessions = static_cast<int>(sessions.size());
     table.provenance.samples = std::ssize(samples);
-    const auto [fitted, held_out] = split(samples, record);
+    const auto [fitted, held_out] = split_samples(samples, record);
     table.cells = fit_cells(fitted, options);
     judge(table.cells, held_out);
     for (const CellKey& key : asked)

@@ -5,8 +5,15 @@
 #include "tuner/table.hpp"
 
 #include <span>
+#include <vector>
 
 namespace crossover {
+
+/// The samples that are to be fitted, and those that are to judge the fit: of the config's validation points.
+struct SplitSamples {
+    std::vector<Sample> fitted, held_out;
+};
+SplitSamples split_samples(std::span<const Sample> samples, const RunRecord& record);
 
 /// The table of a run: the fitted cells, one `not_measured` cell for each that `asked` names and no sample is of, and
 /// where the numbers come from. provenance.sessions and .samples are counted. Samples of the config's validation points

@@ -113,7 +113,7 @@ Table table_of(std::vector<Cell> cells) {
 }
 
 std::string html_of(const Table& table, const std::vector<Sample>& samples, const FitOptions& fit = {}) {
-    return emit_html({.table = table, .samples = samples, .fit = fit, .others = {}});
+    return emit_html({.table = table, .fitted = samples, .held_out = {}, .fit = fit, .others = {}});
 }
 
 } // namespace
@@ -156,7 +156,7 @@ TEST_CASE("a run's report: a figure and a map a cell, the limits at their bytes"
         }
         CHECK(attribute(text, "<rect class=\"choice a0", "width") ==
               doctest::Approx(x_of(cell.oneshot->max_bytes) - kPlotLeft).epsilon(0.001));
-        CHECK(count_of(text, "<rect class=\"field") == 8 + 16); // in the key, and 2 × 8 points
+        CHECK(count_of(text, "<rect class=\"field") == 9 + 16); // in the key, and 2 × 8 points
         CHECK(count_of(text, "class=\"curve a3\"") == 2);       // nccl_fused_norm: in the key and in the figure
         CHECK(has(text, "Is it bytes?"));
         for (const std::int64_t dim : config.hidden_dims) CHECK(has(text, "<tr><td>" + std::to_string(dim) + "</td>"));
@@ -245,13 +245,36 @@ TEST_CASE("the regret map tells what the table's choice loses, by name") {
     CHECK(fields("rn") == 2);
     CHECK(fields("r4") == 1);
     // Two told with a loss, (50 % + 0.8 % + 0) / 3.
-    CHECK(has(html, "<tr><td>this table</td><td>3</td><td>+16.93 %</td><td>+50.0 %</td><td>1</td></tr>"));
+    CHECK(
+        has(html, "<tr><td>this table</td><td>fitted</td><td>3</td><td>+16.93 %</td><td>+50.0 %</td><td>1</td></tr>"));
 
-    const NamedRegret other{.name = "always <that>",
-                            .report = regret_report(samples, [](const auto&, const Point&) { return "oneshot"; })};
-    const std::string beside =
-        emit_html({.table = table_of({cell}), .samples = samples, .fit = {}, .others = std::span(&other, 1)});
-    CHECK(has(beside, "<tr><td>always &lt;that&gt;</td><td>4</td><td>+50.00 %</td><td>+50.0 %</td><td>0</td></tr>"));
+    const Choice oneshot = [](const auto&, const Point&) { return "oneshot"; };
+    const NamedRegret other{
+        .name = "always <that>", .fitted = regret_report(samples, oneshot), .held_out = RegretReport{}};
+    const std::string beside = emit_html(
+        {.table = table_of({cell}), .fitted = samples, .held_out = {}, .fit = {}, .others = std::span(&other, 1)});
+    CHECK(has(beside, "<tr><td>always &lt;that&gt;</td><td>fitted</td><td>4</td><td>+50.00 %</td><td>+50.0 %</td>"
+                      "<td>0</td></tr>"));
+}
+
+TEST_CASE("held-out shapes judge the table and are in no curve") {
+    const std::map<std::string, double> factors{{"nccl_fused_norm", 1.0}, {"oneshot", 1.25}};
+    const std::vector<Sample> fitted = samples_of(factors, {1, 4}), held_out = samples_of(factors, {2, 3});
+    const Table table = table_of({test::measured_cell(2, 4096, 4096)}); // 2 tokens: oneshot; 3: the baseline
+    const std::string html =
+        emit_html({.table = table, .fitted = fitted, .held_out = held_out, .fit = {}, .others = {}});
+    check_page(html);
+    CHECK(path(html, "curve a0").size() == 2);
+    CHECK(has(html, "<td>this table</td><td>fitted</td><td>2</td><td>+12.50 %</td><td>+25.0 %</td><td>0</td>"));
+    CHECK(has(html, "<td>this table</td><td>held out</td><td>2</td><td>+12.50 %</td><td>+25.0 %</td><td>0</td>"));
+    CHECK(count_of(html, "<rect class=\"field held ") == 3); // one in the key
+    CHECK(count_of(html, "(+25.0 %); held out of the fit</title>") == 1);
+    CHECK(count_of(html, ", the best; held out of the fit</title>") == 1);
+    // In the order of tokens, though two sets of samples.
+    const std::string map = html.substr(html.find("<figure class=\"map\">"));
+    CHECK(map.find("<title>1 tokens") < map.find("<title>2 tokens"));
+    CHECK(map.find("<title>2 tokens") < map.find("<title>3 tokens"));
+    CHECK(map.find("<title>3 tokens") < map.find("<title>4 tokens"));
 }
 
 TEST_CASE("every state of a cell, with no samples at all") {

@@ -48,12 +48,10 @@ std::vector<Sample> read_samples_of(const Table& table, const fs::path& path) {
     return samples;
 }
 
-/// How the table was fitted: as the run's config says, which lies beside the samples.
-FitOptions fit_options_beside(const fs::path& samples) {
+/// The run of the samples: what lies beside them, or nothing known.
+RunRecord record_beside(const fs::path& samples) {
     const fs::path provenance = samples.parent_path() / "provenance.yaml";
-    if (!fs::exists(provenance)) return {};
-    const RunRecord record = read_provenance(provenance);
-    return record.config ? fit_options(*record.config) : FitOptions{};
+    return fs::exists(provenance) ? read_provenance(provenance) : RunRecord{};
 }
 
 } // namespace
@@ -87,14 +85,19 @@ int run_report(const std::vector<std::string>& arguments) {
     if (values->count("out") != 0) files.out = out;
 
     const Table table = read_table(files.table);
-    const std::vector<Sample> samples = read_samples_of(table, files.samples);
+    const RunRecord record = record_beside(files.samples);
+    const auto [fitted, held_out] = split_samples(read_samples_of(table, files.samples), record);
     std::vector<NamedRegret> regrets;
     for (const fs::path& path : table_files(others)) {
-        Evaluation evaluation = evaluate(path, samples, {table.fingerprint.sku});
-        regrets.push_back({.name = std::move(evaluation.name), .report = std::move(evaluation.report)});
+        Evaluation seen = evaluate(path, fitted, {}), unseen = evaluate(path, held_out, {});
+        regrets.push_back(
+            {.name = std::move(seen.name), .fitted = std::move(seen.report), .held_out = std::move(unseen.report)});
     }
-    const std::string html =
-        emit_html({.table = table, .samples = samples, .fit = fit_options_beside(files.samples), .others = regrets});
+    const std::string html = emit_html({.table = table,
+                                        .fitted = fitted,
+                                        .held_out = held_out,
+                                        .fit = record.config ? fit_options(*record.config) : FitOptions{},
+                                        .others = regrets});
     if (files.out.empty()) {
         std::cout << html;
         return 0;

@@ -244,10 +244,13 @@ void finish(const Request& request, RunRecord record, const Replay* replay) {
     record.provenance.samples = table.provenance.samples;
     write_provenance(request.out / "provenance.yaml", record);
 
+    const auto [fitted, held_out] = split_samples(samples, record);
+
     // All of them are made before the first is written.
-    const std::array files{
-        std::pair{"table.yaml", emit_yaml(table)}, std::pair{"oneshot_thresholds.h", emit_cpp_header({&table, 1})},
-        std::pair{"report.md", emit_markdown(table)}, std::pair{"report.html", emit_html({table, samples, fit, {}})}};
+    const std::array files{std::pair{"table.yaml", emit_yaml(table)},
+                           std::pair{"oneshot_thresholds.h", emit_cpp_header({&table, 1})},
+                           std::pair{"report.md", emit_markdown(table)},
+                           std::pair{"report.html", emit_html({table, fitted, held_out, fit, {}})}};
     for (const auto& [name, text] : files) write_atomically(request.out / name, text);
 
     std::cout << '\n' << emit_summary(table) << '\n' << held_out_line(table);
