@@ -57,9 +57,11 @@ std::optional<double> gain_at_crossing(const Threshold& limit) {
     return std::max(0.0, std::log1p(*limit.gain_at_edge));
 }
 
-/// Octaves between neighbouring sizes, at most 1. Points of different hidden_dim often share a size, so the mean
-/// distance counts twice.
+/// Octaves between neighbouring sizes near an edge, at most 1. Points of different hidden_dim often share a size, so
+/// the mean distance counts twice. Held-out points do not tell; the default grid, which a search follows to its last
+/// step near an edge, has half an octave.
 double size_step(const Cell& cell) {
+    if (cell.regret && cell.regret->held_out) return 0.5;
     if (!cell.regret || cell.regret->points < 1 || cell.measured_max_bytes == 0) return 1;
     const double octaves = log2_bytes(cell.measured_max_bytes) - log2_bytes(cell.measured_min_bytes);
     return octaves > 0 ? std::min(1.0, 2 * octaves / cell.regret->points) : 1;

@@ -515,6 +515,34 @@ TEST_CASE("is it bytes? One pair of limits for all hidden dims is costed") {
     CHECK(static_cast<double>(fits[2].oneshot->max_bytes) == Approx(512 * kKiB).epsilon(0.1));
 }
 
+TEST_CASE("a hidden_dim of which a search saw little has no limits of its own in the gaps") {
+    synthetic::Machine machine;
+    machine.noise = synthetic::kNoNoise;
+    machine.sessions = 1;
+    machine.hidden_dims = {4096, 8192};
+    const auto nccl = synthetic::alpha_beta(12, 20);
+    machine.curves = {{"nccl_fused_norm", nccl},
+                      {"oneshot", synthetic::scaled(nccl, 0.6)},
+                      {"twoshot", synthetic::scaled(nccl, 0.63)}};
+    machine.shape_factor = [](const std::string& algorithm, const Point& point) {
+        const bool slower = algorithm == "oneshot" && point.hidden_dim == 8192 && point.num_tokens >= 16;
+        return slower ? 1.2 : 1.0;
+    };
+    const auto own_limits = [&](const std::vector<Sample>& samples) {
+        std::vector<std::int64_t> hidden_dims;
+        for (const HiddenDimFit& fit : fit_hidden_dims(samples, fit_cells(samples, {}), {}))
+            hidden_dims.push_back(fit.hidden_dim);
+        return hidden_dims;
+    };
+    std::vector<Sample> samples = synthetic::measure(machine);
+    CHECK(own_limits(samples) == std::vector<std::int64_t>{4096, 8192});
+    std::erase_if(samples, [](const Sample& sample) { // a look every three octaves
+        const auto tokens = sample.point.num_tokens;
+        return sample.point.hidden_dim == 8192 && tokens != 1 && tokens != 8 && tokens != 64 && tokens != 512;
+    });
+    CHECK(own_limits(samples) == std::vector<std::int64_t>{4096});
+}
+
 TEST_CASE("100,000 samples are fitted in under a second and 500 MB") {
 #if defined(__SANITIZE_ADDRESS__) || !defined(__OPTIMIZE__)
     constexpr double kSeconds = 20;

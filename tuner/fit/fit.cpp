@@ -18,6 +18,26 @@ std::set<std::int64_t> hidden_dims_of(const CellObservations& observations) {
     return hidden_dims;
 }
 
+double octaves_between(const Point& smaller, const Point& larger) {
+    return std::log2(static_cast<double>(message_bytes(larger)) / static_cast<double>(message_bytes(smaller)));
+}
+
+/// Whether one hidden_dim's points tell where its own threshold is: they cover all sizes, or those on either side of it
+/// are near. A search leaves wide gaps where all hidden_dims together have no edge: a limit in such a gap would say
+/// that hidden_dims differ when it is only not known that they do not.
+bool is_told(const std::vector<Point>& points, const std::optional<Threshold>& threshold) {
+    constexpr double kWide = 2.1; // octaves: wider than in any grid
+    constexpr double kNear = 1.1;
+    if (!threshold || threshold->max_bytes == 0 || threshold->limited_by != LimitedBy::crossover) return true;
+    double widest = 0, around = 0;
+    for (std::size_t p = 1; p < points.size(); ++p) {
+        const double gap = octaves_between(points[p - 1], points[p]);
+        widest = std::max(widest, gap);
+        if (message_bytes(points[p - 1]) <= threshold->max_bytes) around = gap; // of the last such: the one around it
+    }
+    return widest <= kWide || around <= kNear;
+}
+
 std::vector<HiddenDimFit> fit_hidden_dims(const CellObservations& observations, const Cell& cell,
                                           const FitOptions& options) {
     std::vector<HiddenDimFit> fits;
@@ -27,6 +47,7 @@ std::vector<HiddenDimFit> fit_hidden_dims(const CellObservations& observations, 
         const CellObservations part = observations.of_hidden_dim(hidden_dim);
         const Cell own = fit_cell(part, options);
         if (own.status != CellStatus::measured && own.status != CellStatus::tie) continue;
+        if (!is_told(part.points, own.oneshot) || !is_told(part.points, own.twoshot)) continue;
         HiddenDimFit fit{.key = cell.key, .hidden_dim = hidden_dim, .oneshot = own.oneshot, .twoshot = own.twoshot};
         double sum = 0;
         int points = 0;

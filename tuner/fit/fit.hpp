@@ -43,7 +43,8 @@ struct HiddenDimFit {
     double worst_cost = 0;
 };
 
-/// One entry per measured cell and hidden_dim, for cells with two hidden_dims or more.
+/// One entry per measured cell and hidden_dim, for cells with two hidden_dims or more. A hidden_dim is left out if
+/// its own limits fall into gaps that a search left between its sizes.
 /// @param cells  fit_cells() of the same samples
 std::vector<HiddenDimFit> fit_hidden_dims(std::span<const Sample> samples, std::span<const Cell> cells,
                                           const FitOptions& options);
