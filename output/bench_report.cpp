@@ -14,6 +14,7 @@ namespace {
 struct Configuration {
     std::span<const Sample> samples;
     const Sample* baseline = nullptr; // fastest unfused; null if none was measured
+    const Sample* floor = nullptr;    // the bound; null if it was not measured
 };
 
 /// `oneshot[cluster=8,…]` → `oneshot`
@@ -28,6 +29,10 @@ std::vector<Configuration> configurations(std::span<const Sample> samples) {
         Configuration configuration{.samples = samples.subspan(begin, end - begin)};
         for (const Sample& sample : configuration.samples) {
             if (!is_ok(sample) || algorithm::is_fused(base_name(sample))) continue;
+            if (sample.algorithm == algorithm::floor) {
+                configuration.floor = &sample;
+                continue;
+            }
             if (!configuration.baseline || sample.latency_us < configuration.baseline->latency_us)
                 configuration.baseline = &sample;
         }
@@ -47,9 +52,14 @@ std::string time_of(const Sample& sample) {
 }
 
 std::string speedup_of(const Sample& sample, const Configuration& configuration) {
-    if (!is_ok(sample) || !configuration.baseline) return "-";
+    if (!is_ok(sample) || !configuration.baseline || &sample == configuration.floor) return "-";
     if (&sample == configuration.baseline) return "baseline";
     return fixed(configuration.baseline->latency_us / sample.latency_us, 2) + "x";
+}
+
+std::string over_floor(const Sample& sample, const Configuration& configuration) {
+    if (!is_ok(sample) || !configuration.floor || &sample == configuration.floor) return "-";
+    return fixed(sample.latency_us / configuration.floor->latency_us, 2) + "x";
 }
 
 std::string title(const Point& point) {
@@ -95,19 +105,20 @@ std::vector<Sample> fastest_launches(std::span<const Sample> samples) {
 std::string bench_text(std::span<const Sample> samples) {
     std::size_t width = 24;
     for (const Sample& sample : samples) width = std::max(width, sample.algorithm.size() + 2);
-    const std::string rule(width + 36, '=');
-    const std::string thin(width + 36, '-');
+    const std::string rule(width + 48, '=');
+    const std::string thin(width + 48, '-');
     std::string text;
     for (const Configuration& configuration : configurations(samples)) {
         const Point& point = configuration.samples.front().point;
         text += "\n" + rule + "\n" + title(point) + "\n" + subtitle(point) + "\n" + rule + "\n";
-        text +=
-            padded("Algorithm", width) + padded("Time (us)", 12) + padded("Speedup", 12) + "Rel. error\n" + thin + "\n";
+        text += padded("Algorithm", width) + padded("Time (us)", 12) + padded("Speedup", 12) +
+                padded("Over floor", 12) + "Rel. error\n" + thin + "\n";
         for (const Sample& sample : configuration.samples) {
             char error[32];
             std::snprintf(error, sizeof error, "%.1e", sample.rel_error);
             text += padded(sample.algorithm, width) + padded(time_of(sample), 12) +
-                    padded(speedup_of(sample, configuration), 12) + (is_ok(sample) ? error : sample.note) + "\n";
+                    padded(speedup_of(sample, configuration), 12) + padded(over_floor(sample, configuration), 12) +
+                    (is_ok(sample) && &sample != configuration.floor ? error : sample.note) + "\n";
         }
     }
     return text;
@@ -121,10 +132,10 @@ std::string bench_markdown(std::span<const Sample> samples) {
     for (const Configuration& configuration : configurations(samples)) {
         const Point& point = configuration.samples.front().point;
         text += "\n## Configuration: " + title(point) + "\n\n" + subtitle(point) + "\n\n";
-        text += "| Algorithm | Time (us) | Speedup | Launch |\n|:--|--:|--:|:--|\n";
+        text += "| Algorithm | Time (us) | Speedup | Over floor | Launch |\n|:--|--:|--:|--:|:--|\n";
         for (const Sample& sample : configuration.samples)
             text += "| " + sample.algorithm + " | " + time_of(sample) + " | " + speedup_of(sample, configuration) +
-                    " | " + sample.note + " |\n";
+                    " | " + over_floor(sample, configuration) + " | " + sample.note + " |\n";
     }
     return text;
 }

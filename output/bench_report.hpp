@@ -1,6 +1,7 @@
 #pragma once
-/// What `crossover bench` shows: one table a configuration, each algorithm's time and its speed-up against the faster
-/// unfused one. The columns of vLLM's and SGLang's benchmark_fused_collective.py, in µs.
+/// What `crossover bench` shows: one table a configuration, each algorithm's time, its speed-up against the faster
+/// unfused one, and how far it is above the floor (tuner/fit/floor.hpp). The first columns of vLLM's and SGLang's
+/// benchmark_fused_collective.py, in µs.
 
 #include "tuner/samples/sample.hpp"
 

@@ -21,7 +21,8 @@ constexpr std::array kAlgorithms{algorithm::nccl_separate,
                                  algorithm::nccl_symm_fused_norm,
                                  algorithm::custom_fused_norm,
                                  algorithm::oneshot,
-                                 algorithm::twoshot};
+                                 algorithm::twoshot,
+                                 algorithm::floor};
 
 // Far beyond any model, and small enough that num_tokens × hidden_dim × 4 bytes cannot overflow.
 constexpr std::int64_t kMaxHiddenDim = 1 << 20;
@@ -124,7 +125,8 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
     map.finish();
 
     const auto fused = std::count_if(config.algorithms.begin(), config.algorithms.end(), algorithm::is_fused);
-    if (fused == 0 || fused == std::ssize(config.algorithms))
+    const auto bounds = std::count(config.algorithms.begin(), config.algorithms.end(), algorithm::floor);
+    if (fused == 0 || fused + bounds == std::ssize(config.algorithms))
         map.fail(map.get_node("algorithms"), fused == 0 ? "no fused algorithm" : "no unfused algorithm to compare with",
                  fused == 0 ? "add oneshot or twoshot" : "add nccl_fused_norm or another unfused one");
     for (const DType dtype : config.dtypes) {

@@ -50,6 +50,8 @@ inline constexpr std::string_view nccl_fused_norm = "nccl_fused_norm";
 inline constexpr std::string_view nccl_symm_separate = "nccl_symm_separate";
 inline constexpr std::string_view nccl_symm_fused_norm = "nccl_symm_fused_norm";
 inline constexpr std::string_view custom_fused_norm = "custom_fused_norm";
+/// No algorithm but a bound (tuner/fit/floor.hpp): `bench` shows it beside the times, and no fit reads it.
+inline constexpr std::string_view floor = "floor";
 /// In a table's intervals: sizes beyond what was measured. Never a sample's algorithm.
 inline constexpr std::string_view not_measured = "not_measured";
 

@@ -1,5 +1,7 @@
 #include "output/bench_report.hpp"
 #include "tests/support/command.hpp"
+#include "tuner/fit/fit.hpp"
+#include "tuner/fit/floor.hpp"
 
 #include <doctest/doctest.h>
 
@@ -25,11 +27,9 @@ Sample sample(std::int64_t tokens, const std::string& algorithm, double us, Samp
 
 /// 1 token: NCCL 20 and 12, oneshot 4, twoshot skipped. 64 tokens: no baseline ran.
 std::vector<Sample> samples() {
-    return {sample(1, "nccl_separate", 20),
-            sample(1, "nccl_fused_norm", 12),
-            sample(1, "oneshot", 4),
-            sample(1, "twoshot", 0, SampleStatus::skipped),
-            sample(64, "nccl_fused_norm", 0, SampleStatus::failed),
+    return {sample(1, "nccl_separate", 20), sample(1, "nccl_fused_norm", 12),
+            sample(1, "oneshot", 4),        sample(1, "twoshot", 0, SampleStatus::skipped),
+            sample(1, "floor", 2.5),        sample(64, "nccl_fused_norm", 0, SampleStatus::failed),
             sample(64, "oneshot", 8)};
 }
 
@@ -37,8 +37,9 @@ bool has(const std::string& text, const std::string& part) { return text.find(pa
 
 /// The line that holds `part`.
 std::string line(const std::string& text, const std::string& part) {
-    const std::size_t at = text.find(part);
+    std::size_t at = text.find(part);
     if (at == std::string::npos) return "";
+    if (part.front() == '\n') ++at;
     const std::size_t begin = text.rfind('\n', at) + 1;
     return text.substr(begin, text.find('\n', at) - begin);
 }
@@ -52,6 +53,9 @@ TEST_CASE("speed-ups are against the faster unfused algorithm of the configurati
     CHECK(has(line(text, "nccl_separate"), "0.60x"));
     CHECK(has(line(text, "nccl_fused_norm"), "baseline"));
     CHECK(has(line(text, "oneshot"), "3.00x"));
+    CHECK(has(line(text, "oneshot"), "1.60x"));   // over the floor,
+    CHECK_FALSE(has(line(text, "\nfloor"), "x")); // which is no baseline and no contender
+    CHECK(has(line(text, "\nfloor"), "2.50"));
     CHECK(has(line(text, "twoshot"), "skipped"));
     CHECK(has(line(text, "twoshot"), "why"));
 
@@ -65,8 +69,8 @@ TEST_CASE("Markdown has a table a configuration") {
     const std::string text = bench_markdown(samples());
     CHECK(has(text, "NVIDIA H200, compute capability 9.0"));
     CHECK(has(text, "## Configuration: num_tokens=64"));
-    CHECK(has(text, "| oneshot | 4.00 | 3.00x |"));
-    CHECK(has(text, "| nccl_fused_norm | FAILED | - | why |"));
+    CHECK(has(text, "| oneshot | 4.00 | 3.00x | 1.60x |"));
+    CHECK(has(text, "| nccl_fused_norm | FAILED | - | - | why |"));
 }
 
 TEST_CASE("JSON gives times only of what ran") {
@@ -76,6 +80,25 @@ TEST_CASE("JSON gives times only of what ran") {
     CHECK(has(text, "\"latency_us\": 4"));
     CHECK(has(text, "\"status\": \"failed\""));
     CHECK_FALSE(has(text, "\"latency_us\": 0"));
+}
+
+TEST_CASE("the floor is local work, hops and bytes on the link") {
+    const LinkSpeed link{.hop_us = 0.5, .bytes_per_us = 400'000};
+    CHECK(oneshot_floor_us(2, 400'000, 2, link) == doctest::Approx(3.5)); // 2 + 0.5 + 1
+    CHECK(oneshot_floor_us(8, 400'000, 2, link) == doctest::Approx(9.5)); // seven messages
+    CHECK(twoshot_floor_us(2, 400'000, 2, link) == doctest::Approx(4.0)); // two hops, half of it twice
+    CHECK(twoshot_floor_us(8, 400'000, 2, link) == doctest::Approx(4.75));
+    CHECK(floor_us(2, 400'000, 2, link) == doctest::Approx(3.5));
+    CHECK(floor_us(8, 400'000, 2, link) == doctest::Approx(4.75));
+}
+
+TEST_CASE("no table is made of the floor") {
+    std::vector<Sample> measured = samples();
+    for (Sample& each : measured) each.session = 0;
+    const std::vector<Cell> cells = fit_cells(measured, {});
+    REQUIRE(cells.size() == 1);
+    for (const Interval& interval : cells[0].intervals) CHECK(interval.algorithm != "floor");
+    CHECK(cells[0].baseline == "nccl_fused_norm");
 }
 
 TEST_CASE("of a launch sweep the fastest of each shape is shown") {

@@ -116,8 +116,9 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     config.cache = *state;
     config.algorithms = words_of(algorithms);
     if (config.algorithms.empty())
-        config.algorithms = {"nccl_separate",     "nccl_fused_norm", "nccl_symm_fused_norm",
-                             "custom_fused_norm", "oneshot",         "twoshot"};
+        config.algorithms = {
+            "nccl_separate", "nccl_fused_norm", "nccl_symm_fused_norm", "custom_fused_norm", "oneshot", "twoshot",
+            "floor"};
     if (no_oneshot) std::erase(config.algorithms, "oneshot");
     std::vector<std::string> named;
     for (const std::string& name : config.algorithms) {

@@ -294,7 +294,8 @@ CellObservations CellObservations::of_hidden_dim(std::int64_t hidden_dim) const 
 std::vector<CellObservations> arrange(std::span<const Sample> samples) {
     std::map<std::tuple<std::string_view, std::string_view, CellKey>, std::vector<const Sample*>> cells;
     for (const Sample& sample : samples)
-        cells[{sample.sku, sample.compute_capability, sample.point.cell}].push_back(&sample);
+        if (sample.algorithm != algorithm::floor) // a bound, not to be chosen
+            cells[{sample.sku, sample.compute_capability, sample.point.cell}].push_back(&sample);
     std::vector<CellObservations> arranged;
     arranged.reserve(cells.size());
     for (const auto& [key, members] : cells) arranged.push_back(arrange_cell(members));

@@ -30,6 +30,8 @@ class Candidate {
     virtual std::optional<std::string> unsupported(const CallTensors& tensors) const = 0;
     /// Enqueues one call; may be captured.
     virtual void enqueue(const CallTensors& tensors, cudaStream_t stream) = 0;
+    /// Whether it does the whole call. What does not is timed without a check; a bound is made of its time.
+    virtual bool is_whole() const { return true; }
     /// Whether its bits are those of the fused kernels' contract: equal on all ranks, and to all others that say so.
     virtual bool bit_exact() const { return false; }
     /// How it is launched for this call; goes into the sample's note.

@@ -135,6 +135,20 @@ class CustomFusedNormCandidate : public Candidate {
     CandidateContext context_;
 };
 
+/// What is left of a call when nothing is communicated: the single norm kernel on the rank's own input.
+class LocalWorkCandidate : public Candidate {
+  public:
+    std::string_view algorithm() const override { return algorithm::floor; }
+    std::optional<std::string> unsupported(const CallTensors& tensors) const override {
+        if (!has_norm(tensors.call.pattern)) return "pattern allreduce leaves no local work";
+        return std::nullopt;
+    }
+    void enqueue(const CallTensors& tensors, cudaStream_t stream) override {
+        enqueue_norm(tensors, tensors.call.input, false, stream);
+    }
+    bool is_whole() const override { return false; }
+};
+
 using Field = std::pair<std::string_view, int LaunchParameters::*>;
 constexpr std::array kFields{
     Field{"cluster", &LaunchParameters::cluster_size}, Field{"clusters", &LaunchParameters::clusters},
@@ -178,6 +192,8 @@ std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& name,
         if (bracket != std::string::npos) launch = parse_launch(name.substr(bracket + 1, name.size() - bracket - 2));
         candidates.push_back(std::make_unique<FusedCandidate>(
             name, base == algorithm::oneshot ? Fused::oneshot : Fused::twoshot, launch, context));
+    } else if (name == algorithm::floor) {
+        candidates.push_back(std::make_unique<LocalWorkCandidate>());
     } else if (name == algorithm::custom_fused_norm) {
         for (const Fused allreduce : {Fused::oneshot, Fused::twoshot})
             candidates.push_back(std::make_unique<CustomFusedNormCandidate>(allreduce, context));

@@ -1,0 +1,34 @@
+#pragma once
+/// The time that no fused all-reduce can be below: the link's latency and bandwidth, and the work that is left when
+/// nothing is sent. No CUDA.
+
+#include <algorithm>
+#include <cstdint>
+
+namespace crossover {
+
+/// What a link was measured to do, all ranks sending at once.
+struct LinkSpeed {
+    double hop_us = 0;       // from a store on one GPU to a poll on another that sees it
+    double bytes_per_us = 0; // sent by one rank while it receives as many; 1000 = 1 GB/s
+};
+
+/// One hop; every rank's message to every other rank. `local_us`: the same kernel without communication.
+constexpr double oneshot_floor_us(int world_size, std::uint64_t message_bytes, double local_us, const LinkSpeed& link) {
+    return local_us + link.hop_us + (world_size - 1) * static_cast<double>(message_bytes) / link.bytes_per_us;
+}
+
+/// Two hops; of each rank's message all but its own share is sent, and of the sum all ranks' shares come back, in the
+/// message's dtype.
+constexpr double twoshot_floor_us(int world_size, std::uint64_t message_bytes, double local_us, const LinkSpeed& link) {
+    const double sent = 2.0 * (world_size - 1) / world_size * static_cast<double>(message_bytes);
+    return local_us + 2 * link.hop_us + sent / link.bytes_per_us;
+}
+
+/// The lower of the two.
+constexpr double floor_us(int world_size, std::uint64_t message_bytes, double local_us, const LinkSpeed& link) {
+    return std::min(oneshot_floor_us(world_size, message_bytes, local_us, link),
+                    twoshot_floor_us(world_size, message_bytes, local_us, link));
+}
+
+} // namespace crossover
