@@ -175,6 +175,14 @@ std::vector<std::string_view> structure(const Cell& cell) {
     return names;
 }
 
+/// The hidden_dims that a cell has rows for.
+std::string rows_text(const Cell& cell) {
+    std::string text;
+    for (const HiddenDimRow& row : cell.hidden_dims)
+        text += (text.empty() ? "" : ", ") + std::to_string(row.hidden_dim);
+    return text.empty() ? "none" : text;
+}
+
 /// The cell's changes before noise is judged, with what is to be judged.
 struct Draft {
     CellComparison cell;
@@ -210,6 +218,8 @@ Draft draft_cell(const CellKey& key, const Measured& before, const Measured& aft
         draft.limit_shifts.push_back(shift.shift);
     }
     if (structure(*from) != structure(*to)) cell.why.push_back("the order of the algorithms differs");
+    if (rows_text(*from) != rows_text(*to))
+        cell.why.push_back("hidden dims with limits of their own: " + rows_text(*from) + " → " + rows_text(*to));
     if (from->baseline != to->baseline) cell.why.push_back("baseline: " + from->baseline + " → " + to->baseline);
 
     const auto old_times = times_before.find(key), new_times = times_after.find(key);

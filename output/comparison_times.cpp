@@ -162,8 +162,8 @@ CellTimes compare_times(const Cell& before, const Cell& after, const PointTimes&
     for (const auto& [point, unused] : times_before) points.insert(point);
     for (const auto& [point, unused] : times_after) points.insert(point);
     for (const Point& point : points) {
-        const std::string_view old_choice = select_algorithm(before, message_bytes(point));
-        const std::string_view new_choice = select_algorithm(after, message_bytes(point));
+        const std::string_view old_choice = select_algorithm(before, message_bytes(point), point.hidden_dim);
+        const std::string_view new_choice = select_algorithm(after, message_bytes(point), point.hidden_dim);
         const Pair pair{times_of(times_before, point, old_choice), times_of(times_after, point, new_choice)};
         if (!pair.before || !pair.after) {
             if (pair.before || pair.after) ++result.unmatched_points;

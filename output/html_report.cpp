@@ -176,9 +176,10 @@ std::string hidden_dim_table(const Material& material, const Cell& cell) {
     Cell own; // of a hidden_dim, whose range is not the cell's
     own.status = CellStatus::measured;
     for (const HiddenDimFit& fit : material.hidden_dims)
-        if (fit.key == cell.key)
-            rows.push_back({std::to_string(fit.hidden_dim), limit_content(own, fit.oneshot),
-                            limit_content(own, fit.twoshot), percent(fit.mean_cost, 2), percent(fit.worst_cost, 1)});
+        if (fit.own.key == cell.key)
+            rows.push_back({std::to_string(fit.hidden_dim), limit_content(own, fit.own.oneshot),
+                            limit_content(own, fit.own.twoshot), percent(fit.mean_cost, 2),
+                            percent(fit.worst_cost, 1)});
     if (rows.size() == 2) return "";
     return "<h4>Is it bytes? Limits of each hidden_dim alone</h4>\n" + html::table(rows);
 }

@@ -1,6 +1,9 @@
 #include "output/emit.hpp"
 #include "output/format.hpp"
 
+#include <algorithm>
+#include <array>
+#include <optional>
 #include <vector>
 
 namespace crossover {
@@ -18,10 +21,59 @@ std::vector<std::string> summary_row(const Cell& cell) {
             cell.baseline.empty() ? "–" : cell.baseline};
 }
 
+std::string range_text(const std::optional<std::array<std::uint64_t, 2>>& range) {
+    return range ? human_bytes((*range)[0]) + " … " + human_bytes((*range)[1]) : "–";
+}
+
+/// A share that cannot be negative, without a sign.
+std::string share(double fraction, int decimals = 2) { return percent(fraction, decimals).substr(1); }
+
+/// The claim that a limit is on the size of the tensor, whatever its shape, tested on every cell with two hidden_dims.
+std::string is_it_bytes(const Table& table) {
+    std::vector<std::vector<std::string>> rows{{"cell", "hidden dims", "oneshot max of each", "twoshot max of each",
+                                                "mean cost of one pair", "worst", "rows of their own"}};
+    std::size_t with_rows = 0;
+    double worst_without = 0, worst = 0;
+    for (const Cell& cell : table.cells) {
+        if (!cell.spread) continue;
+        std::string own;
+        for (const HiddenDimRow& row : cell.hidden_dims)
+            own += (own.empty() ? "" : ", ") + std::to_string(row.hidden_dim);
+        with_rows += !own.empty();
+        double& extreme = own.empty() ? worst_without : worst;
+        extreme = std::max(extreme, cell.spread->worst_cost);
+        rows.push_back({to_string(cell.key), std::to_string(cell.spread->hidden_dims), range_text(cell.spread->oneshot),
+                        range_text(cell.spread->twoshot), percent(cell.spread->mean_cost, 2),
+                        share(cell.spread->worst_cost), own.empty() ? "–" : own});
+    }
+    const bool measured = std::any_of(table.cells.begin(), table.cells.end(),
+                                      [](const Cell& cell) { return cell.status == CellStatus::measured; });
+    if (rows.size() == 1)
+        return measured ? "\n## Is it bytes?\n\nNot tested: no cell has two hidden dims with samples around their "
+                          "own limits.\n"
+                        : "";
+    const std::size_t cells = rows.size() - 1;
+    const std::string answer =
+        with_rows == 0
+            ? "Yes, in all " + std::to_string(cells) + " cells with several hidden dims: one pair of limits in bytes " +
+                  "costs at most " + share(worst_without) + "\nof time against limits for each hidden_dim alone.\n"
+            : "No, not in " + std::to_string(with_rows) + " of " + std::to_string(cells) +
+                  " cells: there one pair of limits in bytes costs over 1 % of time (up to " + share(worst, 1) +
+                  ") at some\nhidden_dim, which has a row of its own. In the others it costs at most " +
+                  share(worst_without) + ".\n";
+    return "\n## Is it bytes?\n\n" + answer + "\n" + markdown_table(rows);
+}
+
 std::string cell_details(const Cell& cell) {
     std::string out = "### " + to_string(cell.key) + "\n\n";
     for (const std::string& fact : cell_facts(cell)) out += "- " + fact + "\n";
     for (const Interval& interval : cell.intervals) out += "- " + interval_text(interval) + "\n";
+    for (const HiddenDimRow& row : cell.hidden_dims) {
+        const Cell model = for_hidden_dim(cell, row.hidden_dim);
+        out += "- hidden_dim " + std::to_string(row.hidden_dim) + " by itself: oneshot max " +
+               threshold_text(model, model.oneshot) + ", twoshot max " + threshold_text(model, model.twoshot) +
+               ", baseline " + model.baseline + "\n";
+    }
     return out;
 }
 
@@ -54,7 +106,7 @@ std::string emit_markdown(const Table& table) {
         "never. \"≥\": still the fastest at the largest size measured. The gain at an edge is the time of the next\n"
         "algorithm over this one's, at the largest measured size not above the threshold.\n"
         "\n## Where the numbers come from\n\n" +
-        provenance_table(table) + "\n## Cells\n";
+        provenance_table(table) + is_it_bytes(table) + "\n## Cells\n";
     for (const Cell& cell : table.cells) out.append("\n").append(cell_details(cell));
     return out;
 }

@@ -4,7 +4,9 @@
 
 namespace crossover {
 
-std::vector<TokenRange> token_ranges(const Cell& cell, std::int64_t hidden_dim, std::int64_t max_num_batched_tokens) {
+std::vector<TokenRange> token_ranges(const Cell& any_model, std::int64_t hidden_dim,
+                                     std::int64_t max_num_batched_tokens) {
+    const Cell cell = for_hidden_dim(any_model, hidden_dim);
     const auto token_bytes = static_cast<std::uint64_t>(hidden_dim) * element_size(cell.key.dtype);
     const auto max_tokens = static_cast<std::uint64_t>(max_num_batched_tokens);
     std::vector<TokenRange> ranges;

@@ -20,8 +20,10 @@ struct TokenRange {
 };
 
 /// Splits 1 … max_num_batched_tokens where the algorithm changes: at max_tokens = bytes // (hidden_dim × element size).
-/// Intervals that hold no whole number of tokens vanish. hidden_dim and max_num_batched_tokens >= 1.
-std::vector<TokenRange> token_ranges(const Cell& cell, std::int64_t hidden_dim, std::int64_t max_num_batched_tokens);
+/// By the row of this hidden_dim, if the cell has one. Intervals that hold no whole number of tokens vanish. hidden_dim
+/// and max_num_batched_tokens >= 1.
+std::vector<TokenRange> token_ranges(const Cell& any_model, std::int64_t hidden_dim,
+                                     std::int64_t max_num_batched_tokens);
 
 /// Last tokens of all ranges but the open last one: vLLM's compile_ranges_endpoints. Two unfused ranges side by side
 /// are one to an engine, which has one unfused path: no point between them.

@@ -18,6 +18,16 @@ struct Dicts {
     std::string tokens, workspace;
 };
 
+/// The models whose entry does not come from the cell's limit.
+std::string own_limits(const Cell& cell, const std::vector<std::int64_t>& hidden_dims) {
+    std::string text;
+    for (const std::int64_t hidden_dim : hidden_dims)
+        if (find_row(cell, hidden_dim))
+            text += ", " + std::to_string(hidden_dim) + ": " +
+                    std::to_string(fused_limit(for_hidden_dim(cell, hidden_dim)).value_or(0)) + " B by itself";
+    return text;
+}
+
 /// The entries of one world size, for every hidden_dim.
 void add_entries(Dicts& dicts, const Cell& cell, const std::vector<std::int64_t>& hidden_dims) {
     const std::string world = std::to_string(cell.key.world_size);
@@ -34,7 +44,7 @@ void add_entries(Dicts& dicts, const Cell& cell, const std::vector<std::int64_t>
     std::string notes;
     for (const std::int64_t hidden_dim : hidden_dims) {
         const std::uint64_t token_bytes = static_cast<std::uint64_t>(hidden_dim) * element_size(cell.key.dtype);
-        const std::uint64_t tokens = *fused / token_bytes;
+        const std::uint64_t tokens = fused_limit(for_hidden_dim(cell, hidden_dim)).value_or(0) / token_bytes;
         const std::uint64_t workspace = flashinfer_workspace(cell.key.world_size, tokens, token_bytes);
         const std::string key = (hidden_dim == hidden_dims.front() ? "" : ", ") + std::to_string(hidden_dim) + ": ";
         dicts.tokens += key + std::to_string(tokens);
@@ -42,12 +52,12 @@ void add_entries(Dicts& dicts, const Cell& cell, const std::vector<std::int64_t>
         if (workspace > kFlashInferOneshotWorkspace)
             notes += "; " + std::to_string(hidden_dim) + ": FlashInfer would run twoshot only";
     }
-    dicts.tokens += "},  # " + std::to_string(*fused) + " B" +
-                    (fused_limit_is_range_end(cell) ? ", not measured above" : "") +
-                    (is_never_fused(cell) && cell.measured_min_bytes > 0
-                         ? ", not measured below " + std::to_string(cell.measured_min_bytes) + " B"
-                         : "") +
-                    (limits_tell_all(cell) ? "" : ", one cut for several intervals") + "\n";
+    dicts.tokens +=
+        "},  # " + std::to_string(*fused) + " B" + (fused_limit_is_range_end(cell) ? ", not measured above" : "") +
+        (is_never_fused(cell) && cell.measured_min_bytes > 0
+             ? ", not measured below " + std::to_string(cell.measured_min_bytes) + " B"
+             : "") +
+        own_limits(cell, hidden_dims) + (limits_tell_all(cell) ? "" : ", one cut for several intervals") + "\n";
     dicts.workspace += "}," + (notes.empty() ? "" : "  # WARNING: workspace too large" + notes) + "\n";
 }
 

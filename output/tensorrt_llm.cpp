@@ -35,9 +35,9 @@ bool is_measured_at(const Cell& cell, std::uint64_t bytes) {
     return !range_known || (cell.measured_min_bytes <= bytes && bytes <= cell.measured_max_bytes);
 }
 
-int code_of(const Claim& claim, std::uint64_t bytes) {
+int code_of(const Claim& claim, std::uint64_t bytes, std::int64_t hidden_dim) {
     if (claim.cell == nullptr || !is_measured_at(*claim.cell, bytes)) return kNotMeasured;
-    const std::string_view name = select_algorithm(*claim.cell, bytes);
+    const std::string_view name = select_algorithm(*claim.cell, bytes, hidden_dim);
     if (name == algorithm::not_measured) return kNotMeasured;
     if (name == algorithm::oneshot) return kOneshot;
     if (name == algorithm::twoshot) return kTwoshot;
@@ -45,10 +45,11 @@ int code_of(const Claim& claim, std::uint64_t bytes) {
 }
 
 /// The code on which all tables agree; where they do not, an error or no code at all.
-int agreed_code(std::span<const Claim> claims, const CellKey& key, std::uint64_t bytes, OnConflict on_conflict) {
-    const int code = code_of(claims[0], bytes);
+int agreed_code(std::span<const Claim> claims, const CellKey& key, std::uint64_t bytes, std::int64_t hidden_dim,
+                OnConflict on_conflict) {
+    const int code = code_of(claims[0], bytes, hidden_dim);
     for (const Claim& claim : claims.subspan(1)) {
-        if (code_of(claim, bytes) == code) continue;
+        if (code_of(claim, bytes, hidden_dim) == code) continue;
         if (on_conflict == OnConflict::safer) return kNotMeasured;
         throw InputError("emit tensorrt-llm",
                          "tables of " + claims[0].table->fingerprint.sku + " and " + claim.table->fingerprint.sku +
@@ -63,8 +64,9 @@ std::string rows(std::span<const Claim> claims, const CellKey& key, OnConflict o
     for (int hidden = 0; hidden < kHiddenCount; ++hidden) {
         out += "            {";
         for (int tokens = 0; tokens < kTokenCount; ++tokens) {
-            const std::uint64_t bytes = (std::uint64_t{kFirstHidden} << hidden << tokens) * element_size(key.dtype);
-            const std::string code = std::to_string(agreed_code(claims, key, bytes, on_conflict));
+            const std::int64_t hidden_dim = std::int64_t{kFirstHidden} << hidden;
+            const auto bytes = static_cast<std::uint64_t>(hidden_dim << tokens) * element_size(key.dtype);
+            const std::string code = std::to_string(agreed_code(claims, key, bytes, hidden_dim, on_conflict));
             out += (tokens == 0 ? "" : ", ") + std::string(code.size() < 2 ? " " : "") + code;
         }
         out += "}, // hidden " + std::to_string(kFirstHidden << hidden) + "\n";

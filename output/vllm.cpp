@@ -50,6 +50,11 @@ std::vector<std::string> notes_on(const Cell& cell) {
     if (fused_limit_is_range_end(cell)) notes.push_back("not measured above");
     if (is_never_fused(cell) && cell.measured_min_bytes > 0)
         notes.push_back("not measured below " + std::to_string(cell.measured_min_bytes) + " B");
+    for (const HiddenDimRow& row : cell.hidden_dims) {
+        const Cell model = for_hidden_dim(cell, row.hidden_dim);
+        notes.push_back("hidden_dim " + std::to_string(row.hidden_dim) + " by itself: fused " +
+                        limit_text(fused_limit(model)) + ", oneshot " + limit_text(oneshot_limit(model)));
+    }
     if (!limits_tell_all(cell))
         notes.push_back("one cut instead of " + std::to_string(cell.intervals.size()) + " intervals");
     return notes;
@@ -174,7 +179,8 @@ std::string emit_vllm_config(const Table& table, const EngineOptions& options, i
                              std::int64_t hidden_dim) {
     const CellKey key{.dtype = options.dtype, .quant = options.quant, .world_size = world_size};
     const Cell* cell = find_cell(table, key);
-    const std::optional<std::uint64_t> limit = cell == nullptr ? std::nullopt : fused_limit(*cell);
+    const std::optional<std::uint64_t> limit =
+        cell == nullptr ? std::nullopt : fused_limit(for_hidden_dim(*cell, hidden_dim));
     if (!limit)
         throw InputError("emit vllm", "the table for " + table.fingerprint.sku + " says nothing of " + to_string(key),
                          "measure it, or name another --world-size, --dtype or --quant");

@@ -39,13 +39,46 @@ const Cell* find_cell(const Table& table, const CellKey& key) {
     return found == table.cells.end() ? nullptr : &*found;
 }
 
-std::string_view select_algorithm(const Cell& cell, std::uint64_t bytes) {
-    if (cell.status == CellStatus::tie) return cell.baseline;
-    if (cell.status != CellStatus::measured) return algorithm::not_measured;
-    for (const Interval& interval : cell.intervals)
+namespace {
+
+/// Of a Cell or a HiddenDimRow.
+template <class Limits>
+std::string_view selected(const Limits& limits, std::uint64_t bytes) {
+    if (limits.status == CellStatus::tie) return limits.baseline;
+    if (limits.status != CellStatus::measured) return algorithm::not_measured;
+    for (const Interval& interval : limits.intervals)
         if (bytes >= interval.min_bytes && (!interval.max_bytes || bytes <= *interval.max_bytes))
             return interval.algorithm;
     return algorithm::not_measured;
+}
+
+} // namespace
+
+std::string_view select_algorithm(const Cell& cell, std::uint64_t bytes) { return selected(cell, bytes); }
+
+std::string_view select_algorithm(const Cell& cell, std::uint64_t bytes, std::int64_t hidden_dim) {
+    const HiddenDimRow* row = find_row(cell, hidden_dim);
+    return row ? selected(*row, bytes) : selected(cell, bytes);
+}
+
+const HiddenDimRow* find_row(const Cell& cell, std::int64_t hidden_dim) {
+    const auto found = std::find_if(cell.hidden_dims.begin(), cell.hidden_dims.end(),
+                                    [&](const HiddenDimRow& row) { return row.hidden_dim == hidden_dim; });
+    return found == cell.hidden_dims.end() ? nullptr : &*found;
+}
+
+Cell for_hidden_dim(Cell cell, std::int64_t hidden_dim) {
+    if (const HiddenDimRow* found = find_row(cell, hidden_dim)) {
+        const HiddenDimRow row = *found;
+        cell.status = row.status;
+        cell.oneshot = row.oneshot;
+        cell.twoshot = row.twoshot;
+        cell.baseline = row.baseline;
+        cell.workspace_bytes = row.workspace_bytes;
+        cell.intervals = row.intervals;
+    }
+    cell.hidden_dims.clear();
+    return cell;
 }
 
 } // namespace crossover

@@ -59,6 +59,31 @@ struct Regret {
     bool operator==(const Regret&) const = default;
 };
 
+/// What one hidden_dim is to use where the cell's own limits, which know of bytes only, cost it over 1 %. The fields
+/// are those of Cell, for this hidden_dim alone; beyond its samples they are the cell's.
+struct HiddenDimRow {
+    std::int64_t hidden_dim = 0;
+    CellStatus status = CellStatus::measured; // or tie
+    std::optional<Threshold> oneshot = {}, twoshot = {};
+    std::string baseline = {};
+    std::uint64_t workspace_bytes = 0;
+    std::vector<Interval> intervals = {};
+
+    bool operator==(const HiddenDimRow&) const = default;
+};
+
+/// Is it bytes? How far the limits of single hidden_dims lie apart, and what it costs that a cell has one pair for all.
+struct HiddenDimSpread {
+    int hidden_dims = 0; // that were fitted each on its own
+    /// Smallest and largest limit of a single hidden_dim; absent where no curves cross within its samples.
+    std::optional<std::array<std::uint64_t, 2>> oneshot, twoshot;
+    /// Time with the cell's limits ÷ time with the hidden_dim's own − 1: over all points, and at the worst one.
+    double mean_cost = 0;
+    double worst_cost = 0;
+
+    bool operator==(const HiddenDimSpread&) const = default;
+};
+
 /// Consumers select by two limits: oneshot if bytes <= oneshot.max_bytes, else twoshot if bytes <= twoshot.max_bytes,
 /// else unfused. That agrees with `intervals` everywhere, unless these cannot be said with two limits (fused and
 /// unfused alternate, which `note` then says): the limits are then the pair of least regret.
@@ -77,6 +102,8 @@ struct Cell {
     /// Contiguous from 0, the last one open. Where a fused algorithm still wins at the largest size measured, the last
     /// one is `not_measured`; where an unfused one has overtaken it, that one goes on.
     std::vector<Interval> intervals;
+    std::optional<HiddenDimSpread> spread; // with samples of two hidden_dims or more
+    std::vector<HiddenDimRow> hidden_dims; // ascending; those for which the above is over 1 % wrong
     std::optional<Regret> regret;
     std::string note; // one line: why unsupported, what costs over 1 %, …
 
@@ -125,5 +152,12 @@ const Cell* find_cell(const Table& table, const CellKey& key);
 /// What the table says to run: the name in the interval that holds `bytes`; the baseline for a tie; `not_measured` when
 /// the cell is absent, not measured or unsupported.
 std::string_view select_algorithm(const Cell& cell, std::uint64_t bytes);
+/// The same for a model's hidden_dim: by its row, if the cell has one.
+std::string_view select_algorithm(const Cell& cell, std::uint64_t bytes, std::int64_t hidden_dim);
+
+/// The row of this hidden_dim, or nullptr: the cell itself holds.
+const HiddenDimRow* find_row(const Cell& cell, std::int64_t hidden_dim);
+/// The cell as a model of this hidden_dim sees it: its row, if there is one, in the place of the cell's limits.
+Cell for_hidden_dim(Cell cell, std::int64_t hidden_dim);
 
 } // namespace crossover

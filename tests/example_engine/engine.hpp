@@ -20,11 +20,13 @@ struct Model {
 class AllReduceNorm {
   public:
     /// @param gpu              as the driver names it
-    /// @param workspace_budget bytes the engine can spare; too few turn the fused kernels off
+    /// @param workspace_budget bytes the engine can spare; too few, or a need not known, turn the fused kernels off
     AllReduceNorm(std::string_view gpu, const Model& model, std::uint64_t workspace_budget)
         : sku_(crossover::find_sku(gpu)), model_(model) {
-        const std::uint64_t needed = crossover::workspace_bytes(sku_, model.world_size, model.dtype, model.quant);
-        fused_ = uses_fused() && needed <= workspace_budget;
+        const std::uint64_t needed =
+            crossover::workspace_bytes(sku_, model.world_size, model.hidden_dim, model.dtype, model.quant);
+        // 0: the table does not know (it was imported). An engine with a rule of its own would ask that instead.
+        fused_ = uses_fused() && needed > 0 && needed <= workspace_budget;
         workspace_bytes_ = fused_ ? needed : 0;
     }
 
@@ -33,12 +35,14 @@ class AllReduceNorm {
     /// Oneshot or twoshot kernel, or the engine's own unfused path.
     crossover::Algorithm choose(std::int64_t num_tokens) const {
         if (!fused_) return crossover::Algorithm::unfused;
-        return crossover::select(sku_, model_.world_size, message_bytes(num_tokens), model_.dtype, model_.quant);
+        return crossover::select(sku_, model_.world_size, message_bytes(num_tokens), model_.hidden_dim, model_.dtype,
+                                 model_.quant);
     }
 
     /// False where choose() says `unfused` only because nobody measured: worth a line in the engine's log.
     bool is_measured(std::int64_t num_tokens) const {
-        return crossover::is_measured(sku_, model_.world_size, message_bytes(num_tokens), model_.dtype, model_.quant);
+        return crossover::is_measured(sku_, model_.world_size, message_bytes(num_tokens), model_.hidden_dim,
+                                      model_.dtype, model_.quant);
     }
 
   private:
@@ -51,9 +55,9 @@ class AllReduceNorm {
     bool uses_fused() const {
         const auto limit = [](std::optional<std::uint64_t> bytes) { return bytes.value_or(0); };
         const std::uint64_t oneshot =
-            limit(crossover::oneshot_max_bytes(sku_, model_.world_size, model_.dtype, model_.quant));
+            limit(crossover::oneshot_max_bytes(sku_, model_.world_size, model_.hidden_dim, model_.dtype, model_.quant));
         const std::uint64_t twoshot =
-            limit(crossover::twoshot_max_bytes(sku_, model_.world_size, model_.dtype, model_.quant));
+            limit(crossover::twoshot_max_bytes(sku_, model_.world_size, model_.hidden_dim, model_.dtype, model_.quant));
         return message_bytes(1) <= (oneshot > twoshot ? oneshot : twoshot);
     }
 

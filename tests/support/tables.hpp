@@ -43,7 +43,7 @@ inline Table empty_table(const std::string& sku, const std::string& compute_capa
 }
 
 /// One cell in each state: measured, zero (never oneshot), absent oneshot, hole, range end, workspace, tie,
-/// not_measured, unsupported.
+/// not_measured, unsupported, rows of single hidden_dims.
 inline Table every_state() {
     Table table = empty_table("NVIDIA H200", "9.0");
 
@@ -99,7 +99,27 @@ inline Table every_state() {
     unsupported.note = "no peer access between all GPUs";
     table.cells.push_back(unsupported);
 
-    table.cells.push_back(measured_cell(8, 65536, 1 << 20, Quant::none, DType::float32));
+    // Not bytes alone: two hidden_dims have limits of their own, one of them none.
+    Cell models = measured_cell(8, 65536, 1 << 20, Quant::none, DType::float32);
+    models.spread = HiddenDimSpread{.hidden_dims = 4,
+                                    .oneshot = {{16384, 70000}},
+                                    .twoshot = {{900000, 1100000}},
+                                    .mean_cost = 0.004,
+                                    .worst_cost = 0.061};
+    const Cell early = measured_cell(8, 16384, 2 << 20);
+    models.hidden_dims = {{.hidden_dim = 2048,
+                           .oneshot = early.oneshot,
+                           .twoshot = early.twoshot,
+                           .baseline = early.baseline,
+                           .workspace_bytes = 4 << 20,
+                           .intervals = early.intervals},
+                          {.hidden_dim = 2880,
+                           .status = CellStatus::tie,
+                           .oneshot = Threshold{},
+                           .twoshot = Threshold{},
+                           .baseline = "nccl_separate",
+                           .intervals = {{0, std::nullopt, "nccl_separate"}}}};
+    table.cells.push_back(models);
 
     std::sort(table.cells.begin(), table.cells.end(), [](const Cell& a, const Cell& b) { return a.key < b.key; });
     return table;

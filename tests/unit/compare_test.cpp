@@ -60,6 +60,14 @@ TEST_CASE("a table compared with itself is the same in every state a cell can ha
     for (const CellComparison& cell : comparison.cells) CHECK_MESSAGE(cell.why.empty(), to_string(cell.key));
 }
 
+TEST_CASE("rows of single hidden_dims that come or go are told") {
+    Cell rows = steep_cell();
+    rows.hidden_dims = {{.hidden_dim = 2048, .status = CellStatus::tie, .baseline = "nccl_fused_norm"}};
+    const Comparison comparison = compare_tables(table_of({rows}), table_of({steep_cell()}));
+    CHECK(comparison.cells[0].verdict == Verdict::same);
+    CHECK(says(comparison.cells[0], "hidden dims with limits of their own: 2048 → none"));
+}
+
 TEST_CASE("a threshold that moved within its interval is the same") {
     CHECK(verdict(steep_cell(), steep_cell(124 * kKiB)) == Verdict::same);
     CHECK(verdict(steep_cell(), steep_cell(132 * kKiB)) == Verdict::same);

@@ -23,7 +23,8 @@ std::vector<std::string> compilers() {
     return found;
 }
 
-/// Answers lines "WORLD DTYPE QUANT PATTERN BYTES" (numbers; SKU after a tab) with what the header says.
+/// Answers lines "WORLD DTYPE QUANT PATTERN BYTES HIDDEN_DIM" (numbers; SKU after a tab) with what the header says;
+/// HIDDEN_DIM 0 asks without one.
 const char* const kLookup = R"(
 #include "oneshot_thresholds.h"
 #include <cinttypes>
@@ -33,44 +34,47 @@ int main() {
     using namespace crossover;
     int world, dtype, quant, pattern;
     std::uint64_t bytes;
+    std::int64_t hidden;
     char sku[100];
-    while (std::scanf("%d %d %d %d %" SCNu64 " %99[^\n]", &world, &dtype, &quant, &pattern, &bytes, sku) == 6) {
+    while (std::scanf("%d %d %d %d %" SCNu64 " %" SCNd64 " %99[^\n]", &world, &dtype, &quant, &pattern, &bytes, &hidden, sku) == 7) {
         const auto d = static_cast<DType>(dtype);
         const auto q = static_cast<Quant>(quant);
         const auto p = static_cast<Pattern>(pattern);
-#define LOOK_UP(...) \
-    std::printf("%d%d ", static_cast<int>(select(__VA_ARGS__ world, bytes, d, q, p)), is_measured(__VA_ARGS__ world, bytes, d, q, p)); \
-    print(oneshot_max_bytes(__VA_ARGS__ world, d, q, p)); \
-    print(twoshot_max_bytes(__VA_ARGS__ world, d, q, p)); \
-    std::printf("%" PRIu64 " %d\n", workspace_bytes(__VA_ARGS__ world, d, q, p), static_cast<int>(cell(__VA_ARGS__ world, d, q, p).status))
+#define COMMA ,
+#define LOOK_UP(BY, OF) \
+    std::printf("%d%d ", static_cast<int>(select(BY world, bytes OF, d, q, p)), is_measured(BY world, bytes OF, d, q, p)); \
+    print(oneshot_max_bytes(BY world OF, d, q, p)); \
+    print(twoshot_max_bytes(BY world OF, d, q, p)); \
+    std::printf("%" PRIu64 " %d\n", workspace_bytes(BY world OF, d, q, p), static_cast<int>(cell(BY world OF, d, q, p).status))
 #ifdef BY_SKU
         const std::string_view name = sku;
-        LOOK_UP(name,);
+        if (hidden == 0) { LOOK_UP(name COMMA, ); } else { LOOK_UP(name COMMA, COMMA hidden); }
 #else
-        LOOK_UP();
+        if (hidden == 0) { LOOK_UP( , ); } else { LOOK_UP( , COMMA hidden); }
 #endif
     }
 }
 )";
 
-std::string limit_text(const Cell* cell, const std::optional<Threshold>& threshold) {
-    if (cell->status == CellStatus::tie) return "0";
+std::string limit_text(const Cell& cell, const std::optional<Threshold>& threshold) {
+    if (cell.status == CellStatus::tie) return "0";
     return threshold ? std::to_string(threshold->max_bytes) : "none";
 }
 
 /// What kLookup must answer, from the table's intervals.
-std::string expected_answer(const Table& table, const CellKey& key, std::uint64_t bytes) {
-    const Cell* cell = find_cell(table, key);
-    if (cell == nullptr) return "00 none none 0 0";
-    const std::string_view name = select_algorithm(*cell, bytes);
+std::string expected_answer(const Table& table, const CellKey& key, std::uint64_t bytes, std::int64_t hidden_dim) {
+    const Cell* found = find_cell(table, key);
+    if (found == nullptr) return "00 none none 0 0";
+    const Cell cell = for_hidden_dim(*found, hidden_dim);
+    const std::string_view name = select_algorithm(*found, bytes, hidden_dim);
     const int algorithm = name == algorithm::oneshot ? 1 : name == algorithm::twoshot ? 2 : 0;
-    const int status = cell->status == CellStatus::measured      ? 3
-                       : cell->status == CellStatus::tie         ? 2
-                       : cell->status == CellStatus::unsupported ? 1
-                                                                 : 0;
+    const int status = cell.status == CellStatus::measured      ? 3
+                       : cell.status == CellStatus::tie         ? 2
+                       : cell.status == CellStatus::unsupported ? 1
+                                                                : 0;
     return std::to_string(algorithm) + (name == algorithm::not_measured ? "0 " : "1 ") +
-           limit_text(cell, cell->oneshot) + " " + limit_text(cell, cell->twoshot) + " " +
-           std::to_string(cell->workspace_bytes) + " " + std::to_string(status);
+           limit_text(cell, cell.oneshot) + " " + limit_text(cell, cell.twoshot) + " " +
+           std::to_string(cell.workspace_bytes) + " " + std::to_string(status);
 }
 
 /// Every boundary of the table ±1, the ends of the type, powers of two and random sizes.
@@ -80,6 +84,8 @@ std::set<std::uint64_t> sizes_to_try(const Table& table) {
         for (const std::uint64_t size : {bytes - (bytes > 0), bytes, bytes + (bytes < UINT64_MAX)}) sizes.insert(size);
     };
     for (const Cell& cell : table.cells) {
+        for (const HiddenDimRow& row : cell.hidden_dims)
+            for (const Interval& interval : row.intervals) add_around(interval.min_bytes);
         for (const Interval& interval : cell.intervals) add_around(interval.min_bytes);
         for (const auto& threshold : {cell.oneshot, cell.twoshot})
             if (threshold) add_around(threshold->max_bytes);
@@ -107,11 +113,15 @@ void check_agrees(std::span<const Table> tables) {
                           {DType::float32, Pattern::allreduce_residual_rmsnorm},
                           {DType::bfloat16, Pattern::allreduce}}) {
                         const CellKey key{pattern, dtype, quant.value, world};
-                        std::ostringstream query;
-                        query << world << ' ' << static_cast<int>(dtype) << ' ' << static_cast<int>(quant.value) << ' '
-                              << static_cast<int>(pattern) << ' ' << bytes << '\t' << table.fingerprint.sku << '\n';
-                        queries += query.str();
-                        expected.push_back(expected_answer(table, key, bytes));
+                        for (const std::int64_t hidden_dim : {0, 2048, 2880, 4096}) {
+                            if (hidden_dim > 0 && dtype != DType::float32) continue; // no rows
+                            std::ostringstream query;
+                            query << world << ' ' << static_cast<int>(dtype) << ' ' << static_cast<int>(quant.value)
+                                  << ' ' << static_cast<int>(pattern) << ' ' << bytes << ' ' << hidden_dim << '\t'
+                                  << table.fingerprint.sku << '\n';
+                            queries += query.str();
+                            expected.push_back(expected_answer(table, key, bytes, hidden_dim));
+                        }
                     }
     }
     folder.write("queries", queries);
@@ -280,6 +290,7 @@ __global__ void on_device(Sku sku, int world, std::uint64_t bytes, DType dtype, 
     out[3] = found.oneshot.known ? found.oneshot.max_bytes : 1;
     constexpr Algorithm known_here = select(Sku::nvidia_h200, 2, 4096);
     out[4] = static_cast<std::uint64_t>(known_here);
+    out[5] = static_cast<std::uint64_t>(select(sku, world, bytes, std::int64_t{2048}, dtype, quant));
 }
 std::uint64_t on_host(int world) { return oneshot_max_bytes("NVIDIA B200", world).value_or(7); }
 )");

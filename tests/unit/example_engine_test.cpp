@@ -27,8 +27,18 @@ std::string expected_output(const Cell* cell, const std::vector<std::int64_t>& t
 TEST_CASE("an engine built around the header chooses as the table says and sizes its workspace") {
     const Table h200 = test::every_state();
     Table b200 = test::empty_table("NVIDIA B200", "10.0");
-    b200.cells = {test::measured_cell(8, 2 << 20, 4 << 20)};
+    b200.cells = {test::measured_cell(8, 2 << 20, 4 << 20), test::measured_cell(4, 2 << 20, 4 << 20)};
     b200.cells[0].workspace_bytes = 96 << 20;
+    b200.cells[1].workspace_bytes = 0; // not known
+    // The example's model has limits of its own here: oneshot up to 64 KiB, then unfused.
+    const Cell own = test::measured_cell(8, 65536, 65536, Quant::fp8);
+    b200.cells.push_back(test::measured_cell(8, 2 << 20, 4 << 20, Quant::fp8));
+    b200.cells[2].hidden_dims = {{.hidden_dim = kHidden,
+                                  .oneshot = own.oneshot,
+                                  .twoshot = own.twoshot,
+                                  .baseline = own.baseline,
+                                  .workspace_bytes = 8 << 20,
+                                  .intervals = own.intervals}};
 
     const test::TemporaryFolder folder;
     folder.write("oneshot_thresholds.h", emit_cpp_header(std::array{h200, b200}));
@@ -69,6 +79,11 @@ TEST_CASE("an engine built around the header chooses as the table says and sizes
         const std::string too_little = run("NVIDIA B200", eight, (96 << 20) - 1);
         CHECK(too_little.rfind("0\n", 0) == 0);
         CHECK(too_little.find("oneshot") == std::string::npos);
+        const std::string unknown = run("NVIDIA B200", {.world_size = 4}, kPlenty);
+        CHECK(unknown.rfind("0\n", 0) == 0);
+        CHECK(unknown.find("shot") == std::string::npos);
+        CHECK(run("NVIDIA B200", {.quant = Quant::fp8, .world_size = 8}, kPlenty) ==
+              std::to_string(8 << 20) + "\n" + expected_output(&own, tokens));
         CHECK(run("NVIDIA H300", eight, kPlenty) == "0\n" + expected_output(nullptr, tokens));
     }
 }

@@ -72,6 +72,29 @@ TEST_CASE("columns line up, and text cannot break a table") {
     CHECK(markdown_table({{"a", "b"}, {"x|y", "1\n2"}}) == "| a    | b   |\n|------|-----|\n| x\\|y | 1 2 |\n");
 }
 
+TEST_CASE("is it bytes? The report answers") {
+    Table table = test::every_state();
+    std::string text = emit_markdown(table);
+    CHECK(
+        text.find("No, not in 1 of 1 cells: there one pair of limits in bytes costs over 1 % of time (up to 6.1 %)") !=
+        std::string::npos);
+    CHECK(text.find("| 2048, 2880 ") != std::string::npos);
+    CHECK(text.find("- hidden_dim 2048 by itself: oneshot max 16384 (16 KiB), twoshot max 2097152 (2 MiB)") !=
+          std::string::npos);
+    CHECK(text.find("- hidden_dim 2880 by itself: oneshot max tie") != std::string::npos);
+    for (Cell& cell : table.cells) {
+        cell.hidden_dims.clear();
+        if (cell.spread) cell.spread->worst_cost = 0.0012;
+    }
+    text = emit_markdown(table);
+    CHECK(text.find("Yes, in all 1 cells with several hidden dims: one pair of limits in bytes costs at most 0.12 %") !=
+          std::string::npos);
+    for (Cell& cell : table.cells) cell.spread.reset();
+    CHECK(emit_markdown(table).find("Is it bytes?\n\nNot tested:") != std::string::npos);
+    table.cells.clear();
+    CHECK(emit_markdown(table).find("Is it bytes?") == std::string::npos);
+}
+
 TEST_CASE("the report holds provenance, intervals, regret and notes") {
     Table table = test::every_state();
     table.cells[1].note = "first\n# second";

@@ -41,7 +41,8 @@ TEST_CASE("the algorithm of every token count is the table's") {
                     for (; tokens <= range.last_tokens; ++tokens) {
                         const auto bytes =
                             static_cast<std::uint64_t>(tokens * hidden_dim) * element_size(cell.key.dtype);
-                        if (select_algorithm(cell, bytes) != range.algorithm) FAIL_CHECK("at " << tokens << " tokens");
+                        if (select_algorithm(cell, bytes, hidden_dim) != range.algorithm)
+                            FAIL_CHECK("at " << tokens << " tokens");
                     }
                 }
                 CHECK(tokens == max_tokens + 1);
@@ -73,6 +74,15 @@ TEST_CASE("an engine has one unfused path: no split point between two baselines"
     const std::vector<TokenRange> ranges = token_ranges(cell, 8192, 16384);
     CHECK(ranges.size() == 4);
     CHECK(split_points(ranges) == std::vector<std::int64_t>{8, 64});
+}
+
+TEST_CASE("a model with a row of its own is split by that") {
+    const Table table = test::every_state();
+    const Cell* cell = find_cell(table, {.dtype = DType::float32, .world_size = 8});
+    REQUIRE(cell != nullptr);
+    CHECK(split_points(token_ranges(*cell, 8192, 16384)) == std::vector<std::int64_t>{2, 32});
+    CHECK(split_points(token_ranges(*cell, 2048, 16384)) == std::vector<std::int64_t>{2, 256});
+    CHECK(split_points(token_ranges(*cell, 2880, 16384)).empty()); // a tie
 }
 
 TEST_CASE("crossover ranges in text and JSON") {

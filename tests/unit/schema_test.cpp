@@ -108,7 +108,13 @@ TEST_CASE("the schema and the reader refuse the same") {
         edited("\"algorithm\": \"oneshot\"", "\"algorithm\": \"\""),
         edited("\"points\": 42", "\"points\": 42, \"median\": 0"),
         edited("\"mean\": 0.0012, ", ""),
-        edited("\"measured_bytes\"", "\"measured_byte\"")};
+        edited("\"measured_bytes\"", "\"measured_byte\""),
+        edited("\"hidden_dim\": 2048,", ""),
+        edited("\"hidden_dim\": 2048", "\"hidden_dim\": 0"),
+        edited("\"hidden_dim\": 2880,\n          \"status\": \"tie\"",
+               "\"hidden_dim\": 2880,\n          \"status\": \"not_measured\""),
+        edited("\"hidden_dim\"", "\"hidden\""),
+        edited("\"worst_cost\"", "\"cost\"")};
     const auto verdicts = validate(python, bad);
     for (std::size_t i = 0; i < bad.size(); ++i) {
         CAPTURE(i);

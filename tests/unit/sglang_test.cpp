@@ -31,6 +31,15 @@ TEST_CASE("token limits and workspace a model") {
     CHECK(text.find("4: {8192: 128, 2880: 364},  # 2097152 B, one cut for several intervals") != std::string::npos);
 }
 
+TEST_CASE("a model with limits of its own") {
+    if (!test::has("python3 --version", "python3")) return;
+    const std::string text =
+        emit_sglang(test::every_state(), {.dtype = DType::float32, .hidden_dims = {8192, 2048, 2880}});
+    // 1 MiB for any, 2 MiB for 2048, a tie at 2880
+    CHECK(python_values(text).starts_with("{8: {8192: 32, 2048: 256, 2880: 0}}"));
+    CHECK(text.find("2048: 2097152 B by itself, 2880: 0 B by itself") != std::string::npos);
+}
+
 TEST_CASE("what is not measured is absent and says so") {
     if (!test::has("python3 --version", "python3")) return;
     const std::string fp8 = emit_sglang(test::every_state(), {.quant = Quant::fp8, .hidden_dims = {8192}});

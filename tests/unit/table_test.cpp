@@ -42,6 +42,29 @@ TEST_CASE("a tie takes the baseline; what was not measured says so") {
     CHECK(select_algorithm(cell, 500) == algorithm::not_measured);
 }
 
+TEST_CASE("a hidden_dim with a row uses that, others the cell") {
+    Cell cell = measured_cell();
+    Threshold ten;
+    ten.max_bytes = 10;
+    cell.hidden_dims = {{.hidden_dim = 2048,
+                         .oneshot = ten,
+                         .baseline = "nccl_separate",
+                         .workspace_bytes = 7,
+                         .intervals = {{0, 10, "oneshot"}, {11, std::nullopt, "nccl_separate"}}},
+                        {.hidden_dim = 4096, .status = CellStatus::tie, .baseline = "nccl_fused_norm"}};
+    CHECK(select_algorithm(cell, 1000, 8192) == "oneshot");
+    CHECK(select_algorithm(cell, 10, 2048) == "oneshot");
+    CHECK(select_algorithm(cell, 11, 2048) == "nccl_separate");
+    CHECK(select_algorithm(cell, 10, 4096) == "nccl_fused_norm");
+    CHECK(select_algorithm(cell, 1000) == "oneshot");
+    const Cell model = for_hidden_dim(cell, 2048);
+    CHECK(model.oneshot->max_bytes == 10);
+    CHECK(model.baseline == "nccl_separate");
+    CHECK(model.workspace_bytes == 7);
+    CHECK(model.hidden_dims.empty());
+    CHECK(for_hidden_dim(cell, 8192).intervals == cell.intervals);
+}
+
 TEST_CASE("cells are found by all of their key") {
     Table table;
     table.cells = {measured_cell()};

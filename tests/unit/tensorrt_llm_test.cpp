@@ -124,4 +124,9 @@ TEST_CASE("dtype decides which cells are read and how many bytes an entry has") 
     CHECK(at(entries, 2, 1, 6, 1).emitted == 4);
     CHECK(at(entries, 2, 1, 6, 2).emitted == 5);
     CHECK(at(entries, 0, 1, 6, 1).emitted == -1);
+    // hidden_dim 2048 has its own limits there, 16 KiB and 2 MiB: 2 and 256 tokens of 2048 × 4 B
+    CHECK(at(entries, 2, 1, 4, 1).emitted == 4);
+    CHECK(at(entries, 2, 1, 4, 2).emitted == 5);
+    CHECK(at(entries, 2, 1, 4, 8).emitted == 5);
+    CHECK(at(entries, 2, 1, 5, 2).emitted == 4); // 4 tokens of 4096: the cell's 64 KiB
 }

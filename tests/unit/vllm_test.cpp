@@ -206,6 +206,13 @@ TEST_CASE("the --compilation-config line of one model") {
               python_value("", "11650 * 2880 * 2 / 2**20") + "}");
     CHECK(config({}, 8, 8192) == "--compilation-config {'fuse_allreduce_rms': False}");
     CHECK_THROWS_AS(emit_vllm_config(table, {.quant = Quant::fp8, .hidden_dims = {}}, 8, 8192), InputError);
+    // Limits of single hidden_dims: 1 MiB for any, 2 MiB for 2048, none for 2880.
+    const EngineOptions float32{.dtype = DType::float32, .hidden_dims = {}};
+    CHECK(config(float32, 8, 8192).find("max_size_mb': 1}") != std::string::npos);
+    CHECK(config(float32, 8, 2048).find("max_size_mb': 2}") != std::string::npos);
+    CHECK(config(float32, 8, 2880).find("'fuse_allreduce_rms': False") != std::string::npos);
+    CHECK(emit_vllm(std::array{table}, float32)
+              .find("# 8: hidden_dim 2048 by itself: fused 2097152 B, oneshot 16384 B") != std::string::npos);
     CHECK_THROWS_AS(emit_vllm_config(table, {}, 16, 8192), InputError);
 }
 

@@ -193,6 +193,11 @@ TEST_CASE("regret says whether it was held out") {
 }
 
 TEST_CASE("a table written with schema_version 1 stays readable") {
-    // This file never changes; a later schema reads it through its migration.
-    CHECK(read_table(CROSSOVER_SOURCE_DIR "/tests/data/tables/schema-1.yaml") == test::every_state());
+    // This file never changes; a later schema reads it through its migration. It is older than rows of hidden_dims.
+    Table expected = test::every_state();
+    for (Cell& cell : expected.cells) {
+        cell.spread.reset();
+        cell.hidden_dims.clear();
+    }
+    CHECK(read_table(CROSSOVER_SOURCE_DIR "/tests/data/tables/schema-1.yaml") == expected);
 }

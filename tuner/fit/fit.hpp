@@ -30,21 +30,23 @@ struct FitOptions {
 /// interval over the crossings of the single sessions, because sessions differ by more than the samples of one; it
 /// takes in what the rounding of imported times leaves open, and the whole gap between two sizes where the ratio jumps
 /// in it.
+///
+/// Each hidden_dim is also fitted on its own (Cell::spread); those that lose over 1 % with the cell's limits get a row.
 /// @throws InputError if the samples are of more than one SKU
 std::vector<Cell> fit_cells(std::span<const Sample> samples, const FitOptions& options);
 
 /// Is it bytes? What one hidden_dim alone says, beside what all of them together say.
 struct HiddenDimFit {
-    CellKey key;
     std::int64_t hidden_dim = 0;
-    std::optional<Threshold> oneshot, twoshot; // of its own fit; absent as in Cell
+    Cell own; // the fit of its samples
     /// (Time with the cell's one pair of thresholds ÷ time with its own) − 1 at its points.
     double mean_cost = 0;
     double worst_cost = 0;
+    int points = 0;
 };
 
-/// One entry per measured cell and hidden_dim, for cells with two hidden_dims or more. A hidden_dim is left out if
-/// its own limits fall into gaps that a search left between its sizes.
+/// One entry per measured (or tied) cell and hidden_dim, for cells with two hidden_dims or more. A hidden_dim is left
+/// out if its own limits fall into gaps that a search left between its sizes.
 /// @param cells  fit_cells() of the same samples
 std::vector<HiddenDimFit> fit_hidden_dims(std::span<const Sample> samples, std::span<const Cell> cells,
                                           const FitOptions& options);

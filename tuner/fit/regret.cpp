@@ -57,7 +57,7 @@ Choice choice_of(std::span<const Cell> cells) {
         const auto cell =
             std::find_if(cells.begin(), cells.end(), [&](const Cell& each) { return each.key == point.cell; });
         return std::string(cell == cells.end() ? algorithm::not_measured
-                                               : select_algorithm(*cell, message_bytes(point)));
+                                               : select_algorithm(*cell, message_bytes(point), point.hidden_dim));
     };
 }
 
