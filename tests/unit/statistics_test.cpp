@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <stdexcept>
 
 using namespace crossover;
@@ -25,6 +26,14 @@ TEST_CASE("quantiles agree with R's type 7") {
     CHECK(quantile(values, 1) == 50);
     CHECK_THROWS_AS(quantile(values, 1.01), std::invalid_argument);
     CHECK_THROWS_AS(quantile(values, -0.01), std::invalid_argument);
+}
+
+TEST_CASE("the median log ratio pairs values and leaves out what was not measured") {
+    const std::vector<double> alone{10, 20, 0, 40}, together{11, 21, 30, 80};
+    CHECK(median_log_ratio(alone, together) == Approx(std::log(1.1)));
+    CHECK(median_log_ratio(together, alone) == Approx(-std::log(1.1)));
+    CHECK(median_log_ratio({}, {}) == 0);
+    CHECK(median_log_ratio(std::vector<double>{0.0}, std::vector<double>{1.0}) == 0);
 }
 
 TEST_CASE("robust deviation is the standard deviation of normal values and ignores outliers") {

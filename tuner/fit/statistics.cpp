@@ -23,6 +23,13 @@ double quantile(std::vector<double> values, double p) {
 
 double median(std::vector<double> values) { return quantile(std::move(values), 0.5); }
 
+double median_log_ratio(std::span<const double> a, std::span<const double> b) {
+    std::vector<double> ratios;
+    for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i)
+        if (a[i] > 0 && b[i] > 0) ratios.push_back(std::log(b[i] / a[i]));
+    return ratios.empty() ? 0 : median(std::move(ratios));
+}
+
 double robust_deviation(std::vector<double> values, double centre) {
     constexpr double kNormalConsistency = 1.4826; // 1 / the 0.75-quantile of the normal distribution
     for (double& value : values) value = std::abs(value - centre);

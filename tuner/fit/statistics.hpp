@@ -14,6 +14,9 @@ double quantile(std::vector<double> values, double p);
 /// quantile(values, 0.5): the middle value, the mean of the two middle ones for an even count.
 double median(std::vector<double> values);
 
+/// Median of ln(b / a) over the pairs of which both are positive: by how much b is larger. 0 without such a pair.
+double median_log_ratio(std::span<const double> a, std::span<const double> b);
+
 /// Standard deviation estimated from the median absolute deviation about `centre`: 1.4826 × MAD, which is the standard
 /// deviation for normal values and does not see the outliers, up to half of the values.
 double robust_deviation(std::vector<double> values, double centre);

@@ -1,267 +1,22 @@
 #include "tuner/measure/gpu_source.hpp"
 
-#include "kernels/input_pattern.hpp"
-#include "tuner/measure/candidate.hpp"
-#include "tuner/measure/link_probe.hpp"
-#include "tuner/measure/tensors.hpp"
-#include "tuner/measure/timing.hpp"
-#include "tuner/plan/gpu_seconds.hpp"
+#include "tuner/fit/statistics.hpp"
+#include "tuner/measure/rank_group.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
-#include <optional>
 
 namespace crossover {
 namespace {
 
-/// A sample's measured part, of fixed size: what groups tell each other.
-struct Record {
-    double latency_us = 0, p10_us = 0, p90_us = 0, rel_error = 0;
-    int replays = 0;
-    SampleStatus status = SampleStatus::skipped;
-    std::array<char, 200> note{};
-
-    void set(SampleStatus new_status, const std::string& text) {
-        status = new_status;
-        note.fill(0);
-        std::memcpy(note.data(), text.data(), std::min(text.size(), note.size() - 1));
-    }
-};
-
-/// To a hundredth of a nanosecond: what is beyond is noise that would only make recordings longer.
-double rounded_us(double us) { return std::round(us * 1e5) / 1e5; }
-
-/// Three digits of an error.
-double rounded_error(double error) {
-    if (!(error > 0)) return 0;
-    const double scale = std::pow(10.0, 2 - std::floor(std::log10(error)));
-    return std::round(error * scale) / scale;
-}
-
-/// A seed of its own for every point and session: inputs are fresh.
-std::uint64_t seed_of(const Point& point, int session) {
-    std::uint64_t seed = static_cast<std::uint64_t>(session) + 1;
-    for (const std::int64_t part : {point.hidden_dim, point.num_tokens, static_cast<std::int64_t>(point.cell.quant),
-                                    static_cast<std::int64_t>(point.cell.world_size)})
-        seed = detail::mix(seed + static_cast<std::uint64_t>(part));
-    return seed;
-}
+/// Groups that slow each other down by more than this (ln) are not measured side by side. Sessions of one machine
+/// differ by about half of it.
+constexpr double kDisturbed = 0.01;
 
 } // namespace
-
-/// The ranks of one smaller world that this rank belongs to, and all that they measure with.
-class GpuSource::Group {
-  public:
-    Group(Communicator comm, const Config& config, int multiprocessors, int compute_capability_major, ClockWatch& clock)
-        : comm_(std::move(comm)), config_(config), clock_(clock),
-          arena_(comm_, config.max_message_bytes, config.cache == CacheState::cold ? config.graph_calls : kHotRing),
-          slots_(comm_, std::min(workspace_bytes(comm_.size(), config.max_message_bytes),
-                                 static_cast<std::size_t>(config.workspace_limit_bytes))),
-          barrier_(comm_) {
-        context_.comm = comm_.nccl();
-        context_.workspace.peers = slots_.peers();
-        context_.workspace.bytes = slots_.bytes();
-        context_.workspace.timeout_ns = timeout_ns();
-        context_.multiprocessors = multiprocessors;
-        context_.compute_capability_major = compute_capability_major;
-        context_.no_windows = arena_.no_windows();
-        reset_workspace_on_all();
-    }
-
-    int size() const { return comm_.size(); }
-
-    /// One record per algorithm of the trial; collective over the group.
-    std::vector<Record> measure(const Trial& trial, int session);
-
-  private:
-    static constexpr int kHotRing = 4; // inputs in turn: what a layer's GEMM wrote last is in L2
-
-    struct Contender {
-        std::size_t algorithm; // index in the trial
-        std::unique_ptr<Candidate> candidate;
-        double rel_error = 0;
-        double hash = 0;
-        GraphExec graph;
-    };
-
-    std::uint64_t timeout_ns() const { return static_cast<std::uint64_t>(1e6 * config_.timeout_ms); }
-    void reset_workspace_on_all() {
-        reset_workspace(context_.workspace, stream_.get());
-        comm_.wait(stream_.get(), "workspace reset");
-        comm_.barrier();
-    }
-    std::optional<std::string> check(Contender& contender, const Point& point, const Verifier& verifier,
-                                     SampleStatus& status);
-    std::optional<std::string> agree_on_timeout();
-    const LinkSpeed& link();
-    void make_floor(Record& record, const Point& point);
-    std::vector<GraphTime> time(std::vector<Contender>& contenders, const Point& point);
-
-    Communicator comm_;
-    const Config& config_;
-    ClockWatch& clock_;
-    Stream stream_;
-    TensorArena arena_;
-    SymmetricBuffer slots_;
-    DeviceBarrier barrier_;
-    CandidateContext context_;
-    double fastest_clock_ = 0; // MHz seen so far
-    std::optional<LinkSpeed> link_;
-};
-
-/// A device wait that timed out on any rank: all ranks reset their workspaces and say who missed whom.
-std::optional<std::string> GpuSource::Group::agree_on_timeout() {
-    const auto mine = read_timeout(context_.workspace, stream_.get());
-    if (mine) std::fprintf(stderr, "crossover: %s\n", to_string(*mine).c_str()); // more than fits into a note
-    // Ranks and peers as numbers that survive a max-reduction; −1 where nothing timed out.
-    std::array<double, 2> who{mine ? mine->rank : -1.0, mine ? mine->peer : -1.0};
-    comm_.max_all_reduce(who);
-    if (who[0] < 0) return std::nullopt;
-    reset_workspace_on_all();
-    return "a wait timed out after " + std::to_string(static_cast<int>(config_.timeout_ms)) + " ms (rank " +
-           std::to_string(static_cast<int>(who[0])) + ", waiting for rank " + std::to_string(static_cast<int>(who[1])) +
-           " or lower)";
-}
-
-/// Measured when it is first asked for, in the workspace's slots.
-const LinkSpeed& GpuSource::Group::link() {
-    if (!link_) {
-        link_ = probe_link(comm_, slots_.peers(), kControlBytes, slots_.bytes() - kControlBytes, barrier_, timeout_ns(),
-                           stream_.get());
-        reset_workspace_on_all();
-    }
-    return *link_;
-}
-
-/// Turns the time of the local work into the floor of the call.
-void GpuSource::Group::make_floor(Record& record, const Point& point) {
-    char text[100];
-    std::snprintf(text, sizeof text, "local work %.2f us, hop %.2f us, %.0f GB/s a rank", record.latency_us,
-                  link().hop_us, link().bytes_per_us / 1e3);
-    for (double* const us : {&record.latency_us, &record.p10_us, &record.p90_us})
-        *us = rounded_us(floor_us(comm_.size(), message_bytes(point), *us, link()));
-    record.set(SampleStatus::ok, text);
-}
-
-/// Runs one call on poisoned outputs; the reason if it is not right.
-std::optional<std::string> GpuSource::Group::check(Contender& contender, const Point& point, const Verifier& verifier,
-                                                   SampleStatus& status) {
-    const CallTensors tensors = arena_.at(point, 0);
-    arena_.poison(point, stream_.get());
-    contender.candidate->enqueue(tensors, stream_.get());
-    comm_.wait(stream_.get(), "correctness check");
-    if (auto timeout = agree_on_timeout()) {
-        status = SampleStatus::timeout;
-        return timeout;
-    }
-    const bool symmetric_output =
-        !has_norm(point.cell.pattern) && contender.candidate->algorithm().starts_with("nccl_symm");
-    std::array<double, 3> worst{
-        verifier.relative_error(tensors, symmetric_output ? tensors.symm_reduced : tensors.call.output), 0, 0};
-    contender.hash = arena_.hash_outputs(point, stream_.get());
-    worst[1] = contender.hash;
-    worst[2] = -contender.hash;
-    if (!std::isfinite(worst[0])) worst[0] = 1e30;
-    comm_.max_all_reduce(worst);
-    contender.rel_error = worst[0];
-    status = SampleStatus::failed;
-    const bool exact = contender.candidate->bit_exact();
-    if (contender.rel_error > verifier.tolerance(exact))
-        return "relative error " + std::to_string(contender.rel_error) + " is above " +
-               std::to_string(verifier.tolerance(exact));
-    if (exact && worst[1] != -worst[2]) return "outputs differ between ranks";
-    return std::nullopt;
-}
-
-std::vector<GraphTime> GpuSource::Group::time(std::vector<Contender>& contenders, const Point& point) {
-    TimingOptions options;
-    options.warmup = config_.warmup;
-    options.trials = config_.trials;
-    options.calls = calls_per_graph(point, config_.graph_calls);
-    options.timeout_ns = timeout_ns();
-    if (config_.cache == CacheState::cold)
-        options.before_replay = [this](cudaStream_t stream) { arena_.scrub(stream); };
-    std::vector<GraphExec> graphs;
-    for (Contender& contender : contenders)
-        graphs.emplace_back(capture(stream_.get(), [&] {
-            for (int call = 0; call < options.calls; ++call)
-                contender.candidate->enqueue(arena_.at(point, call), stream_.get());
-        }));
-    // A block of replays during which a GPU's clock fell is dropped and repeated, twice at most.
-    for (int repetition = 0;; ++repetition) {
-        std::vector<GraphTime> times = time_interleaved(graphs, comm_, barrier_, options, stream_.get());
-        const double clock = clock_.read().value_or(ClockReading{}).sm_mhz;
-        fastest_clock_ = std::max(fastest_clock_, clock);
-        if (repetition == 2 || !comm_.any(clock < 0.97 * fastest_clock_)) return times;
-    }
-}
-
-std::vector<Record> GpuSource::Group::measure(const Trial& trial, int session) {
-    const Point& point = trial.point;
-    std::vector<Record> records(trial.algorithms.size());
-    if (point.cell.quant != Quant::none && !has_norm(point.cell.pattern)) {
-        for (Record& record : records) record.set(SampleStatus::skipped, "quantization needs a pattern with a norm");
-        return records;
-    }
-    const std::uint64_t seed = seed_of(point, session);
-    arena_.fill(point, seed, comm_.rank(), stream_.get());
-    const Verifier verifier(point, seed);
-    const CallTensors tensors = arena_.at(point, 0);
-
-    std::vector<Contender> contenders;
-    for (std::size_t i = 0; i < trial.algorithms.size(); ++i)
-        for (auto& candidate : make_candidates(trial.algorithms[i], context_)) {
-            if (auto reason = candidate->unsupported(tensors)) {
-                records[i].set(SampleStatus::skipped, *reason);
-                continue;
-            }
-            Contender contender{.algorithm = i, .candidate = std::move(candidate), .graph = {}};
-            SampleStatus status = SampleStatus::ok;
-            std::optional<std::string> problem;
-            if (contender.candidate->is_whole()) problem = check(contender, point, verifier, status);
-            for (const Contender& other : contenders) // on rank 0 as on all: equal hashes were checked
-                if (!problem && contender.candidate->bit_exact() && other.candidate->bit_exact() &&
-                    contender.hash != other.hash)
-                    problem = "bits differ from " + std::string(other.candidate->algorithm());
-            if (problem)
-                records[i].set(status, *problem);
-            else
-                contenders.push_back(std::move(contender));
-        }
-    if (contenders.empty()) return records;
-
-    const std::vector<GraphTime> times = time(contenders, point);
-    if (auto timeout = agree_on_timeout()) {
-        for (const Contender& contender : contenders) records[contender.algorithm].set(SampleStatus::timeout, *timeout);
-        return records;
-    }
-    // Replaying did not change what is computed: the last call's outputs are the first one's.
-    for (std::size_t i = 0; i < contenders.size(); ++i) {
-        const Contender& contender = contenders[i];
-        Record& record = records[contender.algorithm];
-        if (record.status == SampleStatus::ok && record.latency_us <= times[i].median_us) continue; // a faster variant
-        record.latency_us = rounded_us(times[i].median_us);
-        record.p10_us = rounded_us(times[i].p10_us);
-        record.p90_us = rounded_us(times[i].p90_us);
-        record.replays = times[i].replays;
-        record.rel_error = rounded_error(contender.rel_error);
-        record.set(SampleStatus::ok, contender.candidate->detail(tensors));
-        if (!contender.candidate->is_whole()) make_floor(record, point);
-    }
-    for (Contender& contender : contenders) {
-        if (!contender.candidate->bit_exact()) continue;
-        SampleStatus status = SampleStatus::ok;
-        const double before = contender.hash;
-        auto problem = check(contender, point, verifier, status);
-        if (!problem && contender.hash != before) problem = "outputs changed between two calls";
-        if (problem) records[contender.algorithm].set(status, *problem);
-    }
-    return records;
-}
 
 GpuSource::GpuSource(Communicator& world, const Config& config, const Topology& topology,
                      std::function<void()> progress)
@@ -272,29 +27,71 @@ GpuSource::GpuSource(Communicator& world, const Config& config, const Topology& 
 
 GpuSource::~GpuSource() = default;
 
-GpuSource::Group& GpuSource::group_of(int world_size) {
-    std::unique_ptr<Group>& group = groups_[world_size];
+RankGroup& GpuSource::group_of(int world_size) {
+    std::unique_ptr<RankGroup>& group = groups_[world_size];
     if (!group) {
         const int groups = world_.size() / world_size;
         const int color = world_.rank() / world_size;
         auto comm = world_.split(color < groups ? color : -1, world_.rank());
         if (comm)
-            group = std::make_unique<Group>(std::move(*comm), config_, multiprocessors_,
-                                            std::stoi(fingerprint_.compute_capability), clock_);
+            group = std::make_unique<RankGroup>(std::move(*comm), config_, multiprocessors_,
+                                                std::stoi(fingerprint_.compute_capability), clock_);
     }
     return *group;
+}
+
+/// By how much (ln, the median over algorithms) one group is slower while the others do the same, in pairs of blocks in
+/// turns: alone, together; together, alone. The same on all ranks.
+double GpuSource::disturbance(const Trial& trial, int groups, int session) {
+    const int world_size = trial.point.cell.world_size;
+    const int my_group = world_.rank() / world_size;
+    std::vector<double> alone, together;
+    for (const bool side_by_side : {false, true, true, false}) {
+        world_.barrier();
+        if (my_group >= (side_by_side ? groups : 1)) continue;
+        for (const Record& record : group_of(world_size).measure(trial, session))
+            (side_by_side ? together : alone).push_back(record.status == SampleStatus::ok ? record.latency_us : 0);
+        if (progress_) progress_();
+    }
+    double slower = median_log_ratio(alone, together);
+    world_.broadcast_bytes(std::as_writable_bytes(std::span(&slower, 1)), 0);
+    return slower;
+}
+
+int GpuSource::groups_side_by_side(const Trial& first, int session) {
+    const int world_size = first.point.cell.world_size;
+    if (const auto known = side_by_side_.find(world_size); known != side_by_side_.end()) return known->second;
+    group_of(world_size); // collective: also on ranks that are in no group
+    int groups = world_.size() / world_size;
+    if (groups > 1) {
+        // Large enough to load the links, small enough to take a fraction of a second.
+        constexpr std::uint64_t kLoad = std::uint64_t{4} << 20;
+        Trial load = first;
+        load.point.num_tokens = std::max<std::int64_t>(
+            1, static_cast<std::int64_t>(std::min(kLoad, config_.max_message_bytes)) /
+                   (load.point.hidden_dim * static_cast<std::int64_t>(element_size(load.point.cell.dtype))));
+        const double slower = disturbance(load, groups, session);
+        if (slower > kDisturbed) {
+            groups = 1;
+            if (world_.rank() == 0)
+                std::fprintf(
+                    stderr,
+                    "crossover: groups of world size %d slow each other down by %.1f %%, so one measures alone\n",
+                    world_size, 100 * std::expm1(slower));
+        }
+    }
+    return side_by_side_[world_size] = groups;
 }
 
 std::vector<Sample> GpuSource::measure(int session, std::span<const Trial> trials) {
     if (trials.empty()) return {};
     const int world_size = trials.front().point.cell.world_size;
-    const int groups = world_.size() / world_size;
+    const int groups = groups_side_by_side(trials.front(), session);
     const int my_group = world_.rank() / world_size;
     std::size_t most = 0;
     for (const Trial& trial : trials) most = std::max(most, trial.algorithms.size());
 
     std::vector<Record> mine(trials.size() * most);
-    if (!groups_.contains(world_size)) group_of(world_size); // collective: also on ranks that are in no group
     for (std::size_t i = 0; i < trials.size(); ++i) {
         if (static_cast<int>(i) % groups != my_group) continue;
         const std::vector<Record> records = group_of(world_size).measure(trials[i], session);

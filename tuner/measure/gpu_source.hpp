@@ -12,8 +12,11 @@
 
 namespace crossover {
 
+class RankGroup;
+
 /// Measures on the ranks of `world`; SPMD: all ranks make the same calls and get the same samples, bit for bit. The
-/// trials of a batch are shared out to the disjoint groups of their world size, which run side by side.
+/// trials of a batch are shared out to the disjoint groups of their world size, which run side by side; unless they
+/// were seen to disturb each other when a world size was first measured: then one group measures alone.
 class GpuSource : public SampleSource {
   public:
     /// Collective. `progress` is called after every trial of this rank.
@@ -25,8 +28,10 @@ class GpuSource : public SampleSource {
     Provenance provenance() const override { return provenance_; }
 
   private:
-    class Group;
-    Group& group_of(int world_size);
+    RankGroup& group_of(int world_size);
+    /// Groups that measure at the same time.
+    int groups_side_by_side(const Trial& first, int session);
+    double disturbance(const Trial& trial, int groups, int session);
 
     Communicator& world_;
     Config config_;
@@ -35,7 +40,8 @@ class GpuSource : public SampleSource {
     Provenance provenance_;
     ClockWatch clock_;
     int multiprocessors_ = 0;
-    std::map<int, std::unique_ptr<Group>> groups_; // by world size
+    std::map<int, std::unique_ptr<RankGroup>> groups_; // by world size
+    std::map<int, int> side_by_side_;                  // how many of them, by world size
 };
 
 /// Fingerprint and provenance of this machine (the part that needs no communicator).

@@ -1,0 +1,80 @@
+#pragma once
+/// The ranks of one world, and what they measure with: checks, graphs, interleaved times.
+
+#include "comm/communicator.hpp"
+#include "comm/symmetric_buffer.hpp"
+#include "comm/topology.hpp"
+#include "tuner/config.hpp"
+#include "tuner/fit/floor.hpp"
+#include "tuner/measure/candidate.hpp"
+#include "tuner/measure/tensors.hpp"
+#include "tuner/measure/timing.hpp"
+#include "tuner/plan/plan.hpp"
+
+#include <array>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace crossover {
+
+/// A sample's measured part, of fixed size: what groups tell each other.
+struct Record {
+    double latency_us = 0, p10_us = 0, p90_us = 0, rel_error = 0;
+    int replays = 0;
+    SampleStatus status = SampleStatus::skipped;
+    std::array<char, 200> note{};
+
+    void set(SampleStatus new_status, const std::string& text) {
+        status = new_status;
+        note.fill(0);
+        std::memcpy(note.data(), text.data(), std::min(text.size(), note.size() - 1));
+    }
+};
+
+/// The ranks of one smaller world that this rank belongs to, and all that they measure with.
+class RankGroup {
+  public:
+    RankGroup(Communicator comm, const Config& config, int multiprocessors, int compute_capability_major,
+              ClockWatch& clock);
+
+    int size() const { return comm_.size(); }
+
+    /// One record per algorithm of the trial; collective over the group.
+    std::vector<Record> measure(const Trial& trial, int session);
+
+  private:
+    static constexpr int kHotRing = 4; // inputs in turn: what a layer's GEMM wrote last is in L2
+
+    struct Contender {
+        std::size_t algorithm; // index in the trial
+        std::unique_ptr<Candidate> candidate;
+        double rel_error = 0;
+        double hash = 0;
+        GraphExec graph;
+    };
+
+    std::uint64_t timeout_ns() const { return static_cast<std::uint64_t>(1e6 * config_.timeout_ms); }
+    void reset_workspace_on_all();
+    std::optional<std::string> check(Contender& contender, const Point& point, const Verifier& verifier,
+                                     SampleStatus& status);
+    std::optional<std::string> agree_on_timeout();
+    const LinkSpeed& link();
+    void make_floor(Record& record, const Point& point);
+    std::vector<GraphTime> time(std::vector<Contender>& contenders, const Point& point);
+
+    Communicator comm_;
+    const Config& config_;
+    ClockWatch& clock_;
+    Stream stream_;
+    TensorArena arena_;
+    SymmetricBuffer slots_;
+    DeviceBarrier barrier_;
+    CandidateContext context_;
+    double fastest_clock_ = 0; // MHz seen so far
+    std::optional<LinkSpeed> link_;
+};
+
+} // namespace crossover
