@@ -5,15 +5,15 @@
 /// 2·ahead − 2 — and one more row of distance lets that emptying be performed before anything lands there.
 
 #include "kernels/device/epilogue.cuh"
-#include "kernels/launch.cuh"
+#include "kernels/launch.hpp"
 
 namespace crossover {
 namespace device {
 
 template <DType D, int N, Quant Q, int K>
 __global__ void __launch_bounds__(kMaxThreads) oneshot_kernel(const __grid_constant__ Arguments a) {
-    __shared__ RowSum::Shared shared;
-    __shared__ unsigned generation;
+    CROSSOVER_SHARED(RowSum::Shared, shared);
+    CROSSOVER_SHARED(unsigned, generation);
     const Place place(a);
     const int rank = a.peers.rank;
     Epilogue<D, Q, K> epilogue(a, place);

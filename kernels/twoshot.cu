@@ -12,15 +12,15 @@
 /// ahead + 2 more, so that the emptying of a slot is performed before anything lands there.
 
 #include "kernels/device/epilogue.cuh"
-#include "kernels/launch.cuh"
+#include "kernels/launch.hpp"
 
 namespace crossover {
 namespace device {
 
 template <DType D, int N, Quant Q, int K>
 __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_constant__ Arguments a) {
-    __shared__ RowSum::Shared shared;
-    __shared__ unsigned generation;
+    CROSSOVER_SHARED(RowSum::Shared, shared);
+    CROSSOVER_SHARED(unsigned, generation);
     const Place place(a);
     const int rank = a.peers.rank;
     Epilogue<D, Q, K> epilogue(a, place);

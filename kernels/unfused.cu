@@ -2,7 +2,7 @@
 /// same in separate kernels. All are bound by memory.
 
 #include "kernels/device/epilogue.cuh"
-#include "kernels/launch.cuh"
+#include "kernels/launch.hpp"
 
 namespace crossover {
 namespace device {
@@ -14,7 +14,7 @@ __device__ __forceinline__ bool trigger_early() { return gridDim.x <= 128; }
 /// A token per cluster at a time; `input` is the reduced tensor.
 template <DType D, Quant Q, int K>
 __global__ void __launch_bounds__(kMaxThreads) fused_norm_kernel(const __grid_constant__ Arguments a) {
-    __shared__ RowSum::Shared shared;
+    CROSSOVER_SHARED(RowSum::Shared, shared);
     const Place place(a);
     Epilogue<D, Q, K> epilogue(a, place);
     RowSum row_sum(shared, a.units_per_row, a.units_per_cta, a.cluster_size);

@@ -1,11 +1,9 @@
 #pragma once
 /// Element types: packing to and from fp32, one rounding each.
 
+#include "kernels/device/convert.cuh"
 #include "kernels/device/vector.cuh"
 #include "kernels/types.hpp"
-
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
 
 namespace crossover::device {
 
@@ -19,21 +17,15 @@ struct Element<DType::bfloat16> {
     __device__ static float2 unpack(unsigned word) {
         return {__uint_as_float(word << 16), __uint_as_float(word & 0xFFFF0000u)};
     }
-    __device__ static unsigned pack(float low, float high) {
-        const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-        return reinterpret_cast<const unsigned&>(pair);
-    }
+    __device__ static unsigned pack(float low, float high) { return bf16_pair(low, high); }
 };
 
 template <>
 struct Element<DType::float16> {
     static constexpr int per_vector = 8;
     static constexpr unsigned nan_word = 0x7FFF7FFFu;
-    __device__ static float2 unpack(unsigned word) { return __half22float2(reinterpret_cast<const __half2&>(word)); }
-    __device__ static unsigned pack(float low, float high) {
-        const __half2 pair = __floats2half2_rn(low, high);
-        return reinterpret_cast<const unsigned&>(pair);
-    }
+    __device__ static float2 unpack(unsigned word) { return f16_pair_to_floats(word); }
+    __device__ static unsigned pack(float low, float high) { return f16_pair(low, high); }
 };
 
 template <>

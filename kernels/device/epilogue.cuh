@@ -2,6 +2,8 @@
 /// From the reduced row r to the outputs: residual, sum of squares, norm, quantization. Shared by every algorithm, so
 /// that their results agree bit for bit.
 
+#include "kernels/device/place.cuh"
+#include "kernels/device/protocol.cuh"
 #include "kernels/device/quantize.cuh"
 #include "kernels/device/row_sum.cuh"
 

@@ -10,33 +10,17 @@
 /// but time orders a reset before the peer's next data in that slot: a poll and two hops at least, some 1.5 µs, for
 /// each stage that a ring has beyond the fewest. (A fence.acq_rel.sys every few rows would order them.)
 
-#include "comm/peers.hpp"
+#include "kernels/device/arguments.hpp"
 #include "kernels/device/vector.cuh"
-#include "kernels/workspace.hpp"
-
-#include <cstddef>
 
 namespace crossover::device {
-
-struct Control {
-    /// Launches so far × kLaunch, plus arrivals of the launch in flight. Each CTA adds its arrival after it has read
-    /// the count, and a launch's arrivals add up to kLaunch: so every CTA of a launch reads the same count / kLaunch,
-    /// whatever the grid, and nobody waits for anybody.
-    unsigned arrivals;
-    unsigned timed_out; // set once, by the first thread that gave up
-    int rank, peer, cta, iteration, thread;
-    unsigned own_arrivals, peer_arrivals; // `arrivals` of both at that moment
-};
-inline constexpr unsigned kLaunch = 1u << 16;
-static_assert(sizeof(Control) <= kControlBytes);
 
 /// Counts this CTA in and gives this launch's generation, 0 or 1. By one thread of each CTA, once: all the reads and
 /// adds of a launch meet at one address, and a thousand warps doing so were seen to cost a microsecond.
 __device__ __forceinline__ unsigned enter_launch(Control* control) {
-    unsigned arrivals;
-    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(arrivals) : "l"(&control->arrivals) : "memory");
+    const unsigned arrivals = load_relaxed_gpu(&control->arrivals);
     const unsigned share = blockIdx.x == 0 ? kLaunch - (gridDim.x - 1) : 1;
-    asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(&control->arrivals), "r"(share) : "memory");
+    add_relaxed_gpu(&control->arrivals, share);
     return arrivals / kLaunch % 2;
 }
 
@@ -50,23 +34,17 @@ class Patience {
     __device__ __forceinline__ bool allows(unsigned looks, int peer, int iteration) {
         // 64 looks are some 40 µs: waits of normal length never read the clock.
         if (looks % 64 == 0 && !gave_up_) {
-            if (looks == 64) since_ = now();
+            if (looks == 64) since_ = global_nanoseconds();
             gave_up_ = timed_out(peers_, since_ + timeout_ns_, peer, iteration);
         }
         return !gave_up_;
     }
 
   private:
-    __device__ static std::uint64_t now() {
-        std::uint64_t time;
-        asm volatile("mov.u64 %0, %globaltimer;" : "=l"(time));
-        return time;
-    }
-
     __device__ __noinline__ static bool timed_out(const Peers& peers, std::uint64_t deadline, int peer, int iteration) {
         Control* const control = reinterpret_cast<Control*>(peers.base[peers.rank]);
         const bool others_gave_up = *static_cast<volatile unsigned*>(&control->timed_out) != 0;
-        if (!others_gave_up && now() < deadline) return false;
+        if (!others_gave_up && global_nanoseconds() < deadline) return false;
         if (atomicCAS(&control->timed_out, 0u, 1u) == 0) {
             const auto* const theirs = reinterpret_cast<const Control*>(peers.base[peer]);
             control->own_arrivals = *static_cast<volatile unsigned*>(&control->arrivals);
@@ -100,6 +78,7 @@ __device__ __forceinline__ void receive(Vector* v, Slot slot, Wanted wanted, Pee
         for (int i = 0; i < Count; ++i)
             if (!arrived(v[i]) && wanted(i)) missing = i;
         if (missing < 0 || !patience.allows(looks, peer(missing), iteration)) break;
+        between_looks(slot(missing));
     }
 #pragma unroll
     for (int i = 0; i < Count; ++i)

@@ -4,7 +4,8 @@
 /// cluster reach every CTA of it through distributed shared memory, counted by an mbarrier, so that no barrier of the
 /// whole cluster is needed.
 
-#include "kernels/device/arguments.cuh"
+#include "kernels/device/arguments.hpp"
+#include "kernels/device/ptx.cuh"
 
 namespace crossover::device {
 
@@ -26,15 +27,12 @@ class RowSum {
     __device__ RowSum(Shared& shared, int units_per_row, int units_per_cta, int cluster_size)
         : shared_(shared), units_per_row_(units_per_row), cluster_size_(cluster_size),
           ctas_with_units_((units_per_row + units_per_cta - 1) / units_per_cta) {
-#if __CUDA_ARCH__ >= 900
         if (cluster_size_ == 1) return;
         if (threadIdx.x == 0) {
-            for (auto& barrier : shared_.complete)
-                asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(address(&barrier)));
-            asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+            for (auto& barrier : shared_.complete) mbarrier_init(&barrier);
+            fence_mbarrier_init();
         }
-        asm volatile("barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;" ::: "memory");
-#endif
+        cluster_sync();
     }
 
     /// Gives the sum of unit `unit` of row `row`; by all lanes of one warp, with the same value.
@@ -45,19 +43,7 @@ class RowSum {
             if (lane == 0) *slot = sum;
             return;
         }
-#if __CUDA_ARCH__ >= 900
-        if (lane < ctas_with_units_) {
-            unsigned remote_slot, remote_barrier;
-            asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote_slot) : "r"(address(slot)), "r"(lane));
-            asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
-                         : "=r"(remote_barrier)
-                         : "r"(address(&shared_.complete[row % 2])), "r"(lane));
-            asm volatile(
-                "st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(remote_slot),
-                "r"(__float_as_uint(sum)), "r"(remote_barrier)
-                : "memory");
-        }
-#endif
+        if (lane < ctas_with_units_) store_to_cta(slot, &shared_.complete[row % 2], lane, sum);
     }
 
     /// Whether a warp takes part in total(). In a cluster only those that give: the others would be waited for by
@@ -70,22 +56,10 @@ class RowSum {
         if (cluster_size_ == 1) {
             __syncthreads();
         } else {
-#if __CUDA_ARCH__ >= 900
             // This block expects 4 bytes from each unit. Others' may have come before: the count may run below zero.
-            if (threadIdx.x == 0)
-                asm volatile(
-                    "mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(address(&shared_.complete[row % 2])),
-                    "r"(units_per_row_ * 4)
-                    : "memory");
-            unsigned done = 0;
-            while (!done)
-                asm volatile("{ .reg .pred p;"
-                             "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;"
-                             "selp.u32 %0, 1, 0, p; }"
-                             : "=r"(done)
-                             : "r"(address(&shared_.complete[row % 2])), "r"(row / 2 % 2)
-                             : "memory");
-#endif
+            if (threadIdx.x == 0) mbarrier_expect(&shared_.complete[row % 2], units_per_row_ * 4);
+            while (!mbarrier_passed(&shared_.complete[row % 2], row / 2 % 2)) {
+            }
         }
         const int lane = static_cast<int>(threadIdx.x) % kWarp;
         float sum = 0;
@@ -94,10 +68,6 @@ class RowSum {
     }
 
   private:
-    __device__ static unsigned address(const void* shared) {
-        return static_cast<unsigned>(__cvta_generic_to_shared(shared));
-    }
-
     Shared& shared_;
     int units_per_row_;
     int cluster_size_;

@@ -1,58 +1,10 @@
 #pragma once
-/// What a fused kernel is launched with, and which part of it a thread works on.
+/// Which part of a launch a thread works on.
 
-#include "kernels/device/protocol.cuh"
-#include "kernels/fused_allreduce.hpp"
+#include "kernels/device/arguments.hpp"
+#include "kernels/device/ptx.cuh"
 
 namespace crossover::device {
-
-/// NVFP4 shares one scale among this many consecutive values of a row.
-inline constexpr int kFp4Block = 16;
-inline constexpr int kMaxThreads = 512;
-inline constexpr int kMaxClusterSize = 16;
-inline constexpr int kMaxUnitsPerRow = 512; // bounds the row sum's shared memory: rows up to 256 KiB
-inline constexpr int kMaxUnitsPerWarp = 4;
-
-/// Byte strides of one generation of slots. The slots of a CTA hold its share of a row, `units_per_cta` units:
-///   oneshot  [stage][sender but me][unit]
-///   twoshot  [stage][sender but me][group of world_size units], then [stage][unit] for the gathered row
-struct SlotLayout {
-    int push_stages = 1;   // ring of rows that are being sent
-    int gather_stages = 0; // ring of rows that are being gathered; 0 in oneshot
-    std::size_t push_sender_bytes = 0;
-    std::size_t push_stage_bytes = 0;
-    std::size_t gather_offset = 0;
-    std::size_t gather_stage_bytes = 0;
-    std::size_t cta_bytes = 0;
-    std::size_t generation_bytes = 0;
-};
-
-struct Arguments {
-    Peers peers;
-    const void* input;
-    const void* residual_in;
-    void* residual_out;
-    const void* gamma;
-    void* output;
-    void* output_scales;
-    const float* quant_scale;
-    std::uint64_t timeout_ns;
-    SlotLayout slots;
-    int num_tokens;
-    int vectors_per_row;
-    int units_per_row;
-    int units_per_cta;
-    int units_per_warp;
-    int cluster_size;
-    int clusters;
-    int push_ahead;
-    int consume_behind;
-    float eps;
-    float one_over_hidden;
-    bool has_residual;
-    bool has_norm;
-    bool swizzled_scales;
-};
 
 /// A thread's place: cluster c takes tokens c, c + clusters, …; its CTAs share the row; each warp has `units_per_warp`
 /// consecutive units, each lane one vector of a unit. The same place on every rank serves the same vectors: a slot has

@@ -1,7 +1,8 @@
 #pragma once
-/// From a call to a kernel launch: checks, arguments, and the choice of the template instance.
+/// From a call to a kernel launch: checks, arguments, and the choice of the template instance. No CUDA.
 
-#include "kernels/device/arguments.cuh"
+#include "kernels/device/arguments.hpp"
+#include "kernels/fused_allreduce.hpp"
 
 #include <type_traits>
 
@@ -18,9 +19,12 @@ device::Arguments fused_arguments(Fused algorithm, const FusedAllReduce& call, c
 /// Arguments of a kernel without communication: one CTA (or more) per token.
 device::Arguments local_arguments(const FusedAllReduce& call, const LaunchParameters& launch);
 
+/// What the first thread that gave up has recorded, if one has.
+std::optional<WaitTimeout> timeout_of(const device::Control& control);
+
 using Kernel = void (*)(device::Arguments);
 
-/// Launches with cluster and PDL attributes. @throws CudaError
+/// Launches with cluster and PDL attributes (launch.cu; on the CPU: tests/emulation). @throws CudaError
 void launch_kernel(Kernel kernel, const device::Arguments& arguments, const LaunchParameters& launch,
                    cudaStream_t stream);
 

@@ -1,0 +1,78 @@
+#pragma once
+/// What host and device agree on: the arguments of a launch, the slots it uses, the state between launches. No CUDA.
+
+#include "comm/peers.hpp"
+#include "kernels/workspace.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace crossover::device {
+
+/// A lane moves 16 bytes at a time.
+inline constexpr int kVectorBytes = 16;
+inline constexpr int kWarp = 32;
+/// A unit is what one warp moves with one instruction: the grain of ownership and of the sum of squares.
+inline constexpr int kUnitBytes = kWarp * kVectorBytes;
+/// NVFP4 shares one scale among this many consecutive values of a row.
+inline constexpr int kFp4Block = 16;
+inline constexpr int kMaxThreads = 512;
+inline constexpr int kMaxClusterSize = 16;
+inline constexpr int kMaxUnitsPerRow = 512; // bounds the row sum's shared memory: rows up to 256 KiB
+inline constexpr int kMaxUnitsPerWarp = 4;
+
+/// Byte strides of one generation of slots. The slots of a CTA hold its share of a row, `units_per_cta` units:
+///   oneshot  [stage][sender but me][unit]
+///   twoshot  [stage][sender but me][group of world_size units], then [stage][unit] for the gathered row
+struct SlotLayout {
+    int push_stages = 1;   // ring of rows that are being sent
+    int gather_stages = 0; // ring of rows that are being gathered; 0 in oneshot
+    std::size_t push_sender_bytes = 0;
+    std::size_t push_stage_bytes = 0;
+    std::size_t gather_offset = 0;
+    std::size_t gather_stage_bytes = 0;
+    std::size_t cta_bytes = 0;
+    std::size_t generation_bytes = 0;
+};
+
+struct Arguments {
+    Peers peers;
+    const void* input;
+    const void* residual_in;
+    void* residual_out;
+    const void* gamma;
+    void* output;
+    void* output_scales;
+    const float* quant_scale;
+    std::uint64_t timeout_ns;
+    SlotLayout slots;
+    int num_tokens;
+    int vectors_per_row;
+    int units_per_row;
+    int units_per_cta;
+    int units_per_warp;
+    int cluster_size;
+    int clusters;
+    int push_ahead;
+    int consume_behind;
+    float eps;
+    float one_over_hidden;
+    bool has_residual;
+    bool has_norm;
+    bool swizzled_scales;
+};
+
+/// The start of a workspace, on every rank: the state that outlives a launch.
+struct Control {
+    /// Launches so far × kLaunch, plus arrivals of the launch in flight. Each CTA adds its arrival after it has read
+    /// the count, and a launch's arrivals add up to kLaunch: so every CTA of a launch reads the same count / kLaunch,
+    /// whatever the grid, and nobody waits for anybody.
+    unsigned arrivals;
+    unsigned timed_out; // set once, by the first thread that gave up
+    int rank, peer, cta, iteration, thread;
+    unsigned own_arrivals, peer_arrivals; // `arrivals` of both at that moment
+};
+inline constexpr unsigned kLaunch = 1u << 16;
+static_assert(sizeof(Control) <= kControlBytes);
+
+} // namespace crossover::device

@@ -1,0 +1,126 @@
+#pragma once
+/// What the kernels ask of the hardware beyond CUDA C++: all of their inline PTX on memory, clusters and launches, each
+/// instruction under a name. tests/emulation/kernels/device/ptx.cuh has the same names for a CPU.
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+
+/// A variable that all threads of a block share.
+#define CROSSOVER_SHARED(type, name) __shared__ type name
+
+namespace crossover::device {
+
+using Vector = uint4;
+
+/// Relaxed system-scope accesses: performed at the L2 of the memory's owner, never from a stale L1 line. The words of a
+/// vector may be performed one by one, and stores to different vectors in any order.
+__device__ __forceinline__ Vector load_slot(const std::byte* slot) {
+    Vector v;
+    asm volatile("ld.relaxed.sys.global.v4.u32 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                 : "l"(slot)
+                 : "memory");
+    return v;
+}
+__device__ __forceinline__ void store_slot(std::byte* slot, const Vector& v) {
+    asm volatile("st.relaxed.sys.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(slot), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
+                 : "memory");
+}
+
+/// After a look at `slot` that found no data. A GPU looks again at once; a CPU runs another thread.
+__device__ __forceinline__ void between_looks(const std::byte*) {}
+
+__device__ __forceinline__ unsigned load_relaxed_gpu(const unsigned* address) {
+    unsigned value;
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
+    return value;
+}
+__device__ __forceinline__ void add_relaxed_gpu(unsigned* address, unsigned value) {
+    asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
+}
+
+__device__ __forceinline__ std::uint64_t global_nanoseconds() {
+    std::uint64_t time;
+    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(time));
+    return time;
+}
+
+/// Programmatic dependent launch. After wait(), everything the previous kernel in the stream wrote is visible.
+/// trigger() lets the next kernel's blocks become resident; they still wait() for this kernel's end before they touch
+/// anything.
+__device__ __forceinline__ void pdl_wait() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void pdl_trigger() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Clusters, from compute capability 9.0. Before, there are none, and nothing below does anything.
+
+__device__ __forceinline__ unsigned shared_address(const void* shared) {
+    return static_cast<unsigned>(__cvta_generic_to_shared(shared));
+}
+
+/// All threads of the cluster meet.
+__device__ __forceinline__ void cluster_sync() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+
+/// An mbarrier's phase is over when one thread has arrived and all bytes that it expects have come. (The count is an
+/// immediate: in a register it changed the schedule of nine kernels.)
+__device__ __forceinline__ void mbarrier_init(std::uint64_t* barrier) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(barrier)));
+#endif
+}
+/// Makes initialized mbarriers known to the cluster; cluster_sync() is to follow.
+__device__ __forceinline__ void fence_mbarrier_init() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+}
+/// Arrives, and expects this many bytes more in this phase.
+__device__ __forceinline__ void mbarrier_expect(std::uint64_t* barrier, int bytes) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+                 : "memory");
+#endif
+}
+/// Whether the phase of this parity is over; waits for a while.
+__device__ __forceinline__ bool mbarrier_passed(std::uint64_t* barrier, int parity) {
+#if __CUDA_ARCH__ >= 900
+    unsigned done;
+    asm volatile("{ .reg .pred p;"
+                 "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;"
+                 "selp.u32 %0, 1, 0, p; }"
+                 : "=r"(done)
+                 : "r"(shared_address(barrier)), "r"(parity)
+                 : "memory");
+    return done != 0;
+#else
+    return true;
+#endif
+}
+/// Stores to where `slot` lies in the shared memory of the cluster's CTA `cta`, and counts the bytes at its `barrier`.
+__device__ __forceinline__ void store_to_cta(float* slot, std::uint64_t* barrier, int cta, float value) {
+#if __CUDA_ARCH__ >= 900
+    unsigned remote_slot, remote_barrier;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote_slot) : "r"(shared_address(slot)), "r"(cta));
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
+                 : "=r"(remote_barrier)
+                 : "r"(shared_address(barrier)), "r"(cta));
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(remote_slot),
+                 "r"(__float_as_uint(value)), "r"(remote_barrier)
+                 : "memory");
+#endif
+}
+
+} // namespace crossover::device

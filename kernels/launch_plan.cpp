@@ -1,0 +1,206 @@
+// From a call to a kernel's arguments: what is supported, where the slots lie, a good launch. No CUDA.
+
+#include "kernels/launch.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace crossover {
+namespace {
+
+using namespace device;
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// The number of clusters that have a token; a launch has no others.
+int used_clusters(const FusedAllReduce& call, const LaunchParameters& launch) {
+    return static_cast<int>(std::min<std::int64_t>(launch.clusters, call.num_tokens));
+}
+
+int units_per_row(const FusedAllReduce& call) {
+    return static_cast<int>(
+        ceil_div(call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype)), kUnitBytes));
+}
+
+std::size_t generation_bytes(const Workspace& workspace) {
+    const std::size_t slots = workspace.bytes > kControlBytes ? workspace.bytes - kControlBytes : 0;
+    return slots / 2 / kUnitBytes * kUnitBytes;
+}
+
+bool aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % kVectorBytes == 0; }
+
+std::optional<std::string> unsupported_call(const FusedAllReduce& call) {
+    const bool fp4 = call.quant == Quant::fp4;
+    if (call.num_tokens < 1) return "num_tokens " + std::to_string(call.num_tokens) + " is below 1";
+    if (call.num_tokens > 1 << 30) return "num_tokens " + std::to_string(call.num_tokens) + " is above 2^30";
+    if (call.hidden_dim < 8 || call.hidden_dim % (fp4 ? kFp4Block : 8) != 0)
+        return "hidden_dim " + std::to_string(call.hidden_dim) + " is not a positive multiple of " + (fp4 ? "16" : "8");
+    if (units_per_row(call) > kMaxUnitsPerRow)
+        return "a row of more than " + std::to_string(kMaxUnitsPerRow * kUnitBytes) + " bytes";
+    if (call.quant != Quant::none && !has_norm(call.pattern)) return "quantization needs a pattern with a norm";
+    if (!call.input || !call.output) return "input or output is null";
+    if (has_residual(call.pattern) && (!call.residual_in || !call.residual_out)) return "residual is null";
+    if (has_norm(call.pattern) && !call.gamma) return "gamma is null";
+    if (call.quant != Quant::none && !call.quant_scale) return "quant_scale is null";
+    if (fp4 && !call.output_scales) return "output_scales is null";
+    for (const void* pointer : {call.input, call.residual_in, static_cast<const void*>(call.residual_out), call.gamma,
+                                static_cast<const void*>(call.output)})
+        if (!aligned(pointer)) return "a tensor is not aligned to 16 bytes";
+    return std::nullopt;
+}
+
+std::optional<std::string> unsupported_launch(const FusedAllReduce& call, const LaunchParameters& launch) {
+    if (launch.cluster_size < 1 || launch.cluster_size > kMaxClusterSize)
+        return "cluster_size " + std::to_string(launch.cluster_size) + " is not in 1…16";
+    if (launch.threads < kWarp || launch.threads > kMaxThreads || launch.threads % kWarp != 0)
+        return "threads " + std::to_string(launch.threads) + " is not a multiple of 32 in 32…512";
+    if (launch.clusters < 1 || launch.push_ahead < 0 || launch.consume_behind < 0)
+        return "clusters, push_ahead or consume_behind is out of range";
+    if (launch.clusters > static_cast<int>(kLaunch / 2) / launch.cluster_size) // their arrivals are counted
+        return "more than " + std::to_string(kLaunch / 2) + " CTAs";
+    const std::int64_t per_cta = ceil_div(units_per_row(call), launch.cluster_size);
+    if (ceil_div(per_cta, launch.threads / kWarp) > kMaxUnitsPerWarp)
+        return std::to_string(launch.cluster_size) + " CTAs of " + std::to_string(launch.threads) +
+               " threads are too few for a row of " + std::to_string(call.hidden_dim) + " elements";
+    return std::nullopt;
+}
+
+void fill_shape(Arguments& a, const FusedAllReduce& call, const LaunchParameters& launch) {
+    a.input = call.input;
+    a.residual_in = call.residual_in;
+    a.residual_out = call.residual_out;
+    a.gamma = call.gamma;
+    a.output = call.output;
+    a.output_scales = call.output_scales;
+    a.quant_scale = call.quant_scale;
+    a.num_tokens = static_cast<int>(call.num_tokens);
+    a.vectors_per_row =
+        static_cast<int>(call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype)) / kVectorBytes);
+    a.units_per_row = units_per_row(call);
+    a.units_per_cta = static_cast<int>(ceil_div(a.units_per_row, launch.cluster_size));
+    a.units_per_warp = static_cast<int>(ceil_div(a.units_per_cta, launch.threads / kWarp));
+    a.cluster_size = launch.cluster_size;
+    a.clusters = used_clusters(call, launch);
+    a.push_ahead = launch.push_ahead;
+    a.consume_behind = launch.consume_behind;
+    a.eps = call.eps;
+    a.one_over_hidden = 1.0f / static_cast<float>(call.hidden_dim);
+    a.has_residual = has_residual(call.pattern);
+    a.has_norm = has_norm(call.pattern);
+    a.swizzled_scales = call.scale_layout == ScaleLayout::swizzled;
+}
+
+} // namespace
+
+SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
+                       const LaunchParameters& launch) {
+    const int world = workspace.peers.world_size;
+    const auto units = static_cast<std::size_t>(ceil_div(units_per_row(call), launch.cluster_size));
+    const int iterations = static_cast<int>(ceil_div(call.num_tokens, used_clusters(call, launch)));
+    const bool gathers = algorithm == Fused::twoshot;
+    const std::size_t pushed_units = gathers ? static_cast<std::size_t>(ceil_div(units, world)) : units;
+    const int behind = gathers ? launch.consume_behind : 0;
+
+    SlotLayout slots;
+    slots.push_stages = std::min(2 * launch.push_ahead + behind + 3, iterations); // see oneshot.cu and twoshot.cu
+    slots.gather_stages = gathers ? std::min(launch.push_ahead + behind + 2, iterations) : 0;
+    slots.push_sender_bytes = pushed_units * kUnitBytes;
+    slots.push_stage_bytes = slots.push_sender_bytes * (world - 1);
+    slots.gather_offset = slots.push_stage_bytes * slots.push_stages;
+    slots.gather_stage_bytes = units * kUnitBytes;
+    slots.cta_bytes = slots.gather_offset + slots.gather_stage_bytes * slots.gather_stages;
+    slots.generation_bytes = generation_bytes(workspace);
+    return slots;
+}
+
+std::optional<WaitTimeout> timeout_of(const Control& control) {
+    if (control.timed_out == 0) return std::nullopt;
+    const auto launch_of = [](unsigned arrivals) { return static_cast<int>(arrivals / kLaunch); };
+    return WaitTimeout{.rank = control.rank,
+                       .peer = control.peer,
+                       .cta = control.cta,
+                       .iteration = control.iteration,
+                       .thread = control.thread,
+                       .launches = launch_of(control.own_arrivals),
+                       .peer_launches = launch_of(control.peer_arrivals),
+                       .all_resident = control.own_arrivals % kLaunch == 0,
+                       .peer_all_resident = control.peer_arrivals % kLaunch == 0};
+}
+
+std::string to_string(const WaitTimeout& timeout) {
+    const auto resident = [](bool all) { return all ? "all resident" : "not all resident"; };
+    return "rank " + std::to_string(timeout.rank) + " waited for rank " + std::to_string(timeout.peer) +
+           " in vain (CTA " + std::to_string(timeout.cta) + ", thread " + std::to_string(timeout.thread) +
+           ", iteration " + std::to_string(timeout.iteration) + "; launch " + std::to_string(timeout.launches) + ", " +
+           resident(timeout.all_resident) + ", and the peer in " + std::to_string(timeout.peer_launches) + ", " +
+           resident(timeout.peer_all_resident) + ")";
+}
+
+std::optional<std::string> unsupported(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
+                                       const LaunchParameters& launch) {
+    const int world = workspace.peers.world_size;
+    if (world != 2 && world != 4 && world != 8) return "world size " + std::to_string(world) + " is not 2, 4 or 8";
+    if (auto reason = unsupported_call(call)) return reason;
+    if (auto reason = unsupported_launch(call, launch)) return reason;
+    const std::size_t needed = slot_layout(algorithm, call, workspace, launch).cta_bytes *
+                               static_cast<std::size_t>(used_clusters(call, launch) * launch.cluster_size);
+    if (needed > generation_bytes(workspace))
+        return "the workspace of " + std::to_string(workspace.bytes) + " bytes holds " +
+               std::to_string(generation_bytes(workspace)) + " of the " + std::to_string(needed) +
+               " that this launch needs";
+    return std::nullopt;
+}
+
+LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
+                                int multiprocessors, int compute_capability_major) {
+    LaunchParameters launch;
+    if (unsupported_call(call)) return launch; // no shape to choose for; unsupported() will say so
+    const int units = units_per_row(call);
+    // Few tokens: spread each row over multiprocessors, for latency. Many: CTAs of at most 16 units, a unit a warp,
+    // which was up to 10 % faster than 32 units of two a warp (8192 elements, 1–4 MiB); from 8 MiB two units a warp and
+    // twice the CTAs were as fast or 1 % faster.
+    const bool clusters_exist = compute_capability_major >= 9;
+    const int widest = !clusters_exist ? 1 : call.num_tokens <= 4 ? 16 : call.num_tokens <= 32 ? 8 : 1;
+    while (launch.cluster_size < widest && 2 * launch.cluster_size <= units) launch.cluster_size *= 2;
+    constexpr int kWarps = kMaxThreads / kWarp;
+    while (clusters_exist && launch.cluster_size < kMaxClusterSize && ceil_div(units, launch.cluster_size) > kWarps)
+        launch.cluster_size *= 2;
+    const auto per_cta = static_cast<int>(ceil_div(units, launch.cluster_size));
+    const std::int64_t bytes = call.num_tokens * call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype));
+    int per_warp = bytes > 8 << 20 && per_cta > 4 ? 2 : 1;
+    while (per_warp < kMaxUnitsPerWarp && ceil_div(per_cta, per_warp) > kWarps) per_warp *= 2;
+    launch.threads = static_cast<int>(std::min<std::int64_t>(ceil_div(per_cta, per_warp), kWarps)) * kWarp;
+
+    const int ctas_per_multiprocessor = kMaxThreads / launch.threads;
+    launch.clusters = std::max(1, multiprocessors * ctas_per_multiprocessor / launch.cluster_size);
+    // Fewer clusters until the rings fit.
+    while (launch.clusters > 1 && unsupported(algorithm, call, workspace, launch)) {
+        const std::size_t cta = slot_layout(algorithm, call, workspace, launch).cta_bytes;
+        const int fits =
+            static_cast<int>(generation_bytes(workspace) / (cta * static_cast<std::size_t>(launch.cluster_size)));
+        launch.clusters = std::clamp(fits, 1, launch.clusters - 1);
+    }
+    return launch;
+}
+
+Arguments fused_arguments(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
+                          const LaunchParameters& launch) {
+    if (auto reason = unsupported(algorithm, call, workspace, launch)) throw std::invalid_argument(*reason);
+    Arguments a{};
+    fill_shape(a, call, launch);
+    a.peers = workspace.peers;
+    a.timeout_ns = workspace.timeout_ns;
+    a.slots = slot_layout(algorithm, call, workspace, launch);
+    return a;
+}
+
+Arguments local_arguments(const FusedAllReduce& call, const LaunchParameters& launch) {
+    auto reason = unsupported_call(call);
+    if (!reason) reason = unsupported_launch(call, launch);
+    if (reason) throw std::invalid_argument(*reason);
+    Arguments a{};
+    fill_shape(a, call, launch);
+    return a;
+}
+
+} // namespace crossover
