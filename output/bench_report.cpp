@@ -4,6 +4,7 @@
 #include "tuner/yaml_writer.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <vector>
 
@@ -13,8 +14,9 @@ namespace {
 /// The samples of one point: neighbours in the samples' order.
 struct Configuration {
     std::span<const Sample> samples;
-    const Sample* baseline = nullptr; // fastest unfused; null if none was measured
-    const Sample* floor = nullptr;    // the bound; null if it was not measured
+    const Sample* baseline = nullptr; // plain NCCL, else the fastest unfused; null if none was measured
+    const Sample* fastest = nullptr;
+    const Sample* floor = nullptr; // the bound; null if it was not measured
 };
 
 /// `oneshot[cluster=8,…]` → `oneshot`
@@ -28,14 +30,20 @@ std::vector<Configuration> configurations(std::span<const Sample> samples) {
         while (end < samples.size() && samples[end].point == samples[begin].point) ++end;
         Configuration configuration{.samples = samples.subspan(begin, end - begin)};
         for (const Sample& sample : configuration.samples) {
-            if (!is_ok(sample) || algorithm::is_fused(base_name(sample))) continue;
+            if (!is_ok(sample)) continue;
             if (sample.algorithm == algorithm::floor) {
                 configuration.floor = &sample;
                 continue;
             }
-            if (!configuration.baseline || sample.latency_us < configuration.baseline->latency_us)
-                configuration.baseline = &sample;
+            const auto keep_faster = [&](const Sample*& kept) {
+                if (!kept || sample.latency_us < kept->latency_us) kept = &sample;
+            };
+            keep_faster(configuration.fastest);
+            if (!algorithm::is_fused(base_name(sample))) keep_faster(configuration.baseline);
         }
+        // Communicators are compared with plain NCCL, as in vLLM's benchmark_device_communicators.py.
+        for (const Sample& sample : configuration.samples)
+            if (is_ok(sample) && sample.algorithm == algorithm::nccl) configuration.baseline = &sample;
         result.push_back(configuration);
     }
     return result;
@@ -73,6 +81,14 @@ std::string subtitle(const Point& point) {
            ", quant=" + std::string(to_string(point.cell.quant)) +
            ", pattern=" + std::string(to_string(point.cell.pattern)) + ", " + std::to_string(message_bytes(point)) +
            " bytes";
+}
+
+/// "oneshot (3.09x)"
+std::string fastest_of(const Configuration& configuration) {
+    const Sample* const fastest = configuration.fastest;
+    if (!fastest) return "none";
+    if (!configuration.baseline || fastest == configuration.baseline) return fastest->algorithm;
+    return fastest->algorithm + " (" + speedup_of(*fastest, configuration) + ")";
 }
 
 std::string padded(std::string text, std::size_t width) {
@@ -120,6 +136,7 @@ std::string bench_text(std::span<const Sample> samples) {
                     padded(speedup_of(sample, configuration), 12) + padded(over_floor(sample, configuration), 12) +
                     (is_ok(sample) && &sample != configuration.floor ? error : sample.note) + "\n";
         }
+        text += "Fastest: " + fastest_of(configuration) + "\n";
     }
     return text;
 }
@@ -132,7 +149,8 @@ std::string bench_markdown(std::span<const Sample> samples) {
     for (const Configuration& configuration : configurations(samples)) {
         const Point& point = configuration.samples.front().point;
         text += "\n## Configuration: " + title(point) + "\n\n" + subtitle(point) + "\n\n";
-        text += "| Algorithm | Time (us) | Speedup | Over floor | Launch |\n|:--|--:|--:|--:|:--|\n";
+        text += "Fastest: " + fastest_of(configuration) +
+                "\n\n| Algorithm | Time (us) | Speedup | Over floor | Launch |\n|:--|--:|--:|--:|:--|\n";
         for (const Sample& sample : configuration.samples)
             text += "| " + sample.algorithm + " | " + time_of(sample) + " | " + speedup_of(sample, configuration) +
                     " | " + over_floor(sample, configuration) + " | " + sample.note + " |\n";
@@ -140,12 +158,19 @@ std::string bench_markdown(std::span<const Sample> samples) {
     return text;
 }
 
-std::string bench_json(std::span<const Sample> samples) {
+std::string bench_json(std::span<const Sample> samples, const BenchSettings& settings) {
     YAML::Node document;
+    if (!samples.empty()) {
+        document["sku"] = text_node(samples.front().sku);
+        document["world_size"] = number_node(samples.front().point.cell.world_size);
+    }
+    document["warmup"] = number_node(settings.warmup);
+    document["trials"] = number_node(settings.trials);
+    document["graph_calls"] = number_node(settings.graph_calls);
+    document["results"] = YAML::Node(YAML::NodeType::Sequence);
     for (const Configuration& configuration : configurations(samples)) {
         const Point& point = configuration.samples.front().point;
         YAML::Node entry;
-        entry["world_size"] = number_node(point.cell.world_size);
         entry["pattern"] = text_node(to_string(point.cell.pattern));
         entry["dtype"] = text_node(to_string(point.cell.dtype));
         entry["quant"] = text_node(to_string(point.cell.quant));
@@ -153,15 +178,21 @@ std::string bench_json(std::span<const Sample> samples) {
         entry["num_tokens"] = number_node(point.num_tokens);
         entry["message_bytes"] = number_node(message_bytes(point));
         if (configuration.baseline) entry["baseline"] = text_node(configuration.baseline->algorithm);
+        if (configuration.fastest) entry["fastest"] = text_node(configuration.fastest->algorithm);
         for (const Sample& sample : configuration.samples) {
             YAML::Node result;
             result["algorithm"] = text_node(sample.algorithm);
             result["status"] = text_node(to_string(sample.status));
-            if (is_ok(sample)) result["latency_us"] = number_node(sample.latency_us);
+            if (is_ok(sample)) {
+                result["latency_us"] = number_node(sample.latency_us);
+                if (configuration.baseline && &sample != configuration.floor)
+                    result["speedup"] =
+                        number_node(std::round(1e4 * configuration.baseline->latency_us / sample.latency_us) / 1e4);
+            }
             if (!sample.note.empty()) result["note"] = text_node(sample.note);
             entry["results"].push_back(result);
         }
-        document.push_back(entry);
+        document["results"].push_back(entry);
     }
     return write_json(document);
 }

@@ -1,7 +1,7 @@
 #pragma once
 /// What `crossover bench` shows: one table a configuration, each algorithm's time, its speed-up against the faster
-/// unfused one, and how far it is above the floor (tuner/fit/floor.hpp). The first columns of vLLM's and SGLang's
-/// benchmark_fused_collective.py, in µs.
+/// unfused one (against plain NCCL where communicators alone are compared), and how far it is above the floor
+/// (tuner/fit/floor.hpp). The first columns of vLLM's and SGLang's benchmark_fused_collective.py, in µs.
 
 #include "tuner/samples/sample.hpp"
 
@@ -19,7 +19,14 @@ std::vector<Sample> fastest_launches(std::span<const Sample> samples);
 std::string bench_text(std::span<const Sample> samples);
 /// The same as Markdown, with a heading that says where it was measured.
 std::string bench_markdown(std::span<const Sample> samples);
-/// The same as JSON: one object a configuration.
-std::string bench_json(std::span<const Sample> samples);
+
+/// How the times came about, for those who read them later.
+struct BenchSettings {
+    int warmup = 0; // replays thrown away
+    int trials = 0; // replays timed
+    int graph_calls = 0;
+};
+/// The same as JSON: the settings, and one object a configuration in `results`.
+std::string bench_json(std::span<const Sample> samples, const BenchSettings& settings);
 
 } // namespace crossover

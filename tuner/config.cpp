@@ -15,7 +15,9 @@ constexpr std::array kCacheStates{Named<CacheState>{CacheState::hot, "hot"},
                                   Named<CacheState>{CacheState::cold, "cold"}};
 constexpr std::array kSearches{Named<Search>{Search::adaptive, "adaptive"}, Named<Search>{Search::grid, "grid"}};
 constexpr std::array kWorldSizes{2, 4, 8};
-constexpr std::array kAlgorithms{algorithm::nccl_separate,
+constexpr std::array kAlgorithms{algorithm::nccl,
+                                 algorithm::nccl_symm,
+                                 algorithm::nccl_separate,
                                  algorithm::nccl_fused_norm,
                                  algorithm::nccl_symm_separate,
                                  algorithm::nccl_symm_fused_norm,

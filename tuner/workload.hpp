@@ -45,6 +45,8 @@ std::string to_string(const Point& point);
 namespace algorithm {
 inline constexpr std::string_view oneshot = "oneshot";
 inline constexpr std::string_view twoshot = "twoshot";
+inline constexpr std::string_view nccl = "nccl";           // of pattern allreduce: NCCL and nothing else
+inline constexpr std::string_view nccl_symm = "nccl_symm"; // the same on NCCL's symmetric windows
 inline constexpr std::string_view nccl_separate = "nccl_separate";
 inline constexpr std::string_view nccl_fused_norm = "nccl_fused_norm";
 inline constexpr std::string_view nccl_symm_separate = "nccl_symm_separate";

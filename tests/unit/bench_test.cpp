@@ -74,12 +74,47 @@ TEST_CASE("Markdown has a table a configuration") {
 }
 
 TEST_CASE("JSON gives times only of what ran") {
-    const std::string text = bench_json(samples());
+    const std::string text = bench_json(samples(), {.warmup = 5, .trials = 20, .graph_calls = 10});
+    for (const char* const setting : {"\"world_size\": 4", "\"warmup\": 5", "\"trials\": 20", "\"graph_calls\": 10"})
+        CHECK(has(text, setting));
     CHECK(has(text, "\"message_bytes\": 16384"));
+    CHECK(has(text, "\"fastest\": \"oneshot\""));
+    CHECK(has(text, "\"speedup\": 3"));
     CHECK(has(text, "\"baseline\": \"nccl_fused_norm\""));
     CHECK(has(text, "\"latency_us\": 4"));
     CHECK(has(text, "\"status\": \"failed\""));
     CHECK_FALSE(has(text, "\"latency_us\": 0"));
+}
+
+TEST_CASE("communicators are compared with plain NCCL, and the fastest is named") {
+    std::vector<Sample> measured{sample(1, "nccl", 12), sample(1, "nccl_symm", 9), sample(1, "oneshot", 4),
+                                 sample(1, "twoshot", 6)};
+    for (Sample& each : measured) each.point.cell = {.pattern = Pattern::allreduce, .world_size = 4};
+    const std::string text = bench_text(measured);
+    CHECK(has(line(text, "nccl "), "baseline"));
+    CHECK(has(line(text, "nccl_symm"), "1.33x")); // faster, and still not the baseline
+    CHECK(has(text, "Fastest: oneshot (3.00x)"));
+    CHECK(has(bench_markdown(measured), "Fastest: oneshot (3.00x)"));
+}
+
+TEST_CASE("bench measures all that it was asked for, and compares what suits the pattern") {
+    const auto config = [](const std::string& options) {
+        const auto result = test::run_command(std::string(CROSSOVER_BINARY) + " bench --print-config " + options);
+        CHECK(result.status == 0);
+        return result.output;
+    };
+    const std::string norm = config("--num-tokens 8 512 --hidden-dim 4096,8192 --quant-modes none,fp8");
+    CHECK(has(norm, "search: grid")); // an adaptive search would leave most of it out
+    CHECK(has(norm, "num_tokens: [8, 512]"));
+    CHECK(has(norm, "hidden_dims: [4096, 8192]"));
+    CHECK(has(norm, "quants: [none, fp8]"));
+    CHECK(has(norm, "custom_fused_norm"));
+    CHECK(has(norm, "graph_calls: 20"));
+    const std::string alone = config("--pattern allreduce");
+    CHECK(has(alone, "algorithms: [nccl, nccl_symm, oneshot, twoshot]"));
+    CHECK(has(alone, "graph_calls: 10"));
+    CHECK(has(config("--pattern allreduce --graph-calls 30 --no-oneshot"), "graph_calls: 30"));
+    CHECK_FALSE(has(config("--no-oneshot"), "oneshot,"));
 }
 
 TEST_CASE("the floor is local work, hops and bytes on the link") {

@@ -30,6 +30,7 @@ struct Request {
     Config config;
     int world_size = 0; // 0 = all GPUs, or the launcher's ranks
     fs::path markdown, json, csv;
+    bool only_print = false;
 };
 
 /// "128 512" and "128,512" alike.
@@ -78,6 +79,7 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     std::vector<std::string> tokens{"128,512,1024,2048"}, hidden{"8192"}, dtypes{"bfloat16"}, quants{"none"},
         algorithms;
     std::string pattern = "allreduce_residual_rmsnorm", cache = "hot", markdown, json, csv, launch;
+    int graph_calls = 0;
     bool no_residual = false, no_oneshot = false, sweep_launch = false;
     po::options_description options;
     // clang-format off
@@ -89,7 +91,7 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         ("pattern", po::value(&pattern)->value_name("P"),
          "allreduce, allreduce_rmsnorm or allreduce_residual_rmsnorm, the default")
         ("no-residual", po::bool_switch(&no_residual), "without the residual: pattern allreduce_rmsnorm")
-        ("algorithms", po::value(&algorithms)->multitoken()->value_name("A..."), "all of the config's by default")
+        ("algorithms", po::value(&algorithms)->multitoken()->value_name("A..."), "what is compared; all that suit the pattern by default")
         ("no-oneshot", po::bool_switch(&no_oneshot), "leave oneshot out")
         ("launch", po::value(&launch)->value_name("L"),
          "launch parameters of oneshot and twoshot, as in cluster=8,clusters=66,threads=128,ahead=1,behind=1")
@@ -97,11 +99,12 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         ("world-size", po::value(&request.world_size)->value_name("N"), "2, 4 or 8; all GPUs by default")
         ("warmup", po::value(&config.warmup)->value_name("N")->default_value(5), "replays thrown away")
         ("trials", po::value(&config.trials)->value_name("N")->default_value(20), "replays timed")
-        ("graph-calls", po::value(&config.graph_calls)->value_name("N")->default_value(20), "calls in one CUDA graph")
+        ("graph-calls", po::value(&graph_calls)->value_name("N"), "calls in one CUDA graph (20; 10 for pattern allreduce)")
         ("cache", po::value(&cache)->value_name("C"), "hot (inputs in L2) or cold")
         ("markdown", po::value(&markdown)->value_name("FILE"), "write the tables as Markdown")
         ("json", po::value(&json)->value_name("FILE"), "write them as JSON")
-        ("csv", po::value(&csv)->value_name("FILE"), "write the samples as samples.csv");
+        ("csv", po::value(&csv)->value_name("FILE"), "write the samples as samples.csv")
+        ("print-config", po::bool_switch(&request.only_print), "print what would be measured, as a config, and exit");
     // clang-format on
     if (!parse_options(kUsage, options, arguments)) return std::nullopt;
 
@@ -115,10 +118,17 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     if (!state) throw InputError("--cache", "`" + cache + "` is unknown", "write hot or cold");
     config.cache = *state;
     config.algorithms = words_of(algorithms);
-    if (config.algorithms.empty())
-        config.algorithms = {
-            "nccl_separate", "nccl_fused_norm", "nccl_symm_fused_norm", "custom_fused_norm", "oneshot", "twoshot",
-            "floor"};
+    const bool communicators = config.patterns.front() == Pattern::allreduce;
+    if (config.algorithms.empty()) {
+        if (communicators)
+            config.algorithms = {"nccl", "nccl_symm", "oneshot", "twoshot"};
+        else
+            config.algorithms = {
+                "nccl_separate", "nccl_fused_norm", "nccl_symm_fused_norm", "custom_fused_norm", "oneshot", "twoshot",
+                "floor"};
+    }
+    config.graph_calls = graph_calls != 0 ? graph_calls : communicators ? 10 : 20; // as vLLM's scripts
+    config.search = Search::grid;                                                  // all that was asked for
     if (no_oneshot) std::erase(config.algorithms, "oneshot");
     std::vector<std::string> named;
     for (const std::string& name : config.algorithms) {
@@ -166,6 +176,11 @@ class TemporaryFolder {
 int run_bench(const std::vector<std::string>& arguments) {
     std::optional<Request> request = parse_request(arguments);
     if (!request) return 0;
+    if (request->only_print) {
+        request->config.world_sizes = {request->world_size != 0 ? request->world_size : 2};
+        std::cout << to_yaml(request->config);
+        return 0;
+    }
 #ifdef CROSSOVER_HAS_CUDA
     int world_size = request->world_size != 0 ? request->world_size : available_ranks();
     if (world_size == 1) throw InputError("world size", "1 has nothing to reduce", "run it on 2, 4 or 8 GPUs");
@@ -189,7 +204,10 @@ int run_bench(const std::vector<std::string>& arguments) {
     samples = fastest_launches(samples);
     std::cout << bench_text(samples);
     if (!request->markdown.empty()) write_atomically(request->markdown, bench_markdown(samples));
-    if (!request->json.empty()) write_atomically(request->json, bench_json(samples));
+    if (!request->json.empty())
+        write_atomically(
+            request->json,
+            bench_json(samples, {.warmup = config.warmup, .trials = config.trials, .graph_calls = config.graph_calls}));
     const bool failed = std::any_of(samples.begin(), samples.end(), [](const Sample& sample) {
         return sample.status == SampleStatus::failed || sample.status == SampleStatus::timeout;
     });

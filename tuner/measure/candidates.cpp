@@ -75,6 +75,8 @@ class NcclCandidate : public Candidate {
     std::string_view algorithm() const override { return name_; }
     std::optional<std::string> unsupported(const CallTensors& tensors) const override {
         if (symmetric_ && !context_.no_windows.empty()) return "no NCCL symmetric windows: " + context_.no_windows;
+        const bool alone = name_ == algorithm::nccl || name_ == algorithm::nccl_symm;
+        if (alone && has_norm(tensors.call.pattern)) return "NCCL alone has no norm";
         if (separate_ && !has_norm(tensors.call.pattern)) return "pattern allreduce has nothing to separate";
         return std::nullopt;
     }
@@ -201,7 +203,9 @@ std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& name,
         struct {
             std::string_view name;
             bool symmetric, separate;
-        } constexpr kinds[] = {{algorithm::nccl_separate, false, true},
+        } constexpr kinds[] = {{algorithm::nccl, false, false},
+                               {algorithm::nccl_symm, true, false},
+                               {algorithm::nccl_separate, false, true},
                                {algorithm::nccl_fused_norm, false, false},
                                {algorithm::nccl_symm_separate, true, true},
                                {algorithm::nccl_symm_fused_norm, true, false}};
@@ -211,9 +215,10 @@ std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& name,
                     std::make_unique<NcclCandidate>(kind.name, kind.symmetric, kind.separate, context));
     }
     if (candidates.empty())
-        throw InputError("algorithm `" + name + "`", "there is no such algorithm",
-                         "use nccl_separate, nccl_fused_norm, nccl_symm_separate, nccl_symm_fused_norm, "
-                         "custom_fused_norm, oneshot or twoshot");
+        throw InputError(
+            "algorithm `" + name + "`", "there is no such algorithm",
+            "use nccl, nccl_symm, nccl_separate, nccl_fused_norm, nccl_symm_separate, nccl_symm_fused_norm, "
+            "custom_fused_norm, oneshot or twoshot");
     return candidates;
 }
 
