@@ -101,7 +101,7 @@ Incumbent read_incumbent(const std::filesystem::path& path) {
 }
 
 std::string choose(const Incumbent& incumbent, const std::string& compute_capability, const Point& point) {
-    const std::string unfused(incumbent.unfused_is_nccl ? kNccl : kUnfused);
+    std::string unfused(incumbent.unfused_is_nccl ? kNccl : kUnfused);
     for (const Incumbent::Rule& rule : incumbent.rules) {
         if (!matches(rule.compute_capabilities, compute_capability)) continue;
         if (!matches(rule.world_sizes, point.cell.world_size)) continue;
