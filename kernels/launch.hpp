@@ -35,7 +35,7 @@ using Constant = std::integral_constant<decltype(Value), Value>;
 template <auto... Values, class T, class Visit>
 Kernel with_constant(T value, Visit visit) {
     Kernel kernel = nullptr;
-    ((value == Values ? (kernel = visit(Constant<Values>{}), true) : false) || ...);
+    static_cast<void>(((value == Values && (kernel = visit(Constant<Values>{}), true)) || ...));
     return kernel;
 }
 

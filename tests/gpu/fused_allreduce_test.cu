@@ -30,10 +30,7 @@ void check_call(InProcessWorld& world, const FusedAllReduce& call, std::uint64_t
             check_row(world, call, reference, token, error);
         CHECK(error.value() <= tolerance(call));
 
-        const std::size_t residual_size =
-            has_residual(call.pattern)
-                ? static_cast<std::size_t>(call.num_tokens * call.hidden_dim) * element_size(call.dtype)
-                : 0;
+        const std::size_t residual_size = residual_bytes(call);
         for (int rank = 1; rank < world.size(); ++rank) {
             const RankMemory& other = world.ranks[rank];
             CHECK(world.differences(first.output.data(), other.output.data(), output_bytes(call)) == 0);

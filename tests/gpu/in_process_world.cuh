@@ -4,11 +4,7 @@
 /// together, so launches are kept small.
 
 #include "comm/cuda_resource.hpp"
-#include "kernels/fused_allreduce.hpp"
-#include "kernels/input_pattern.hpp"
-#include "kernels/reference.hpp"
-
-#include <doctest/doctest.h>
+#include "tests/support/fused_calls.hpp"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -199,14 +195,6 @@ class InProcessWorld {
     std::vector<RankMemory> ranks;
     std::vector<Workspace> workspaces;
 };
-
-/// Bytes of a call's output; scales not counted.
-inline std::size_t output_bytes(const FusedAllReduce& call) {
-    const auto elements = static_cast<std::size_t>(call.num_tokens * call.hidden_dim);
-    return call.quant == Quant::none  ? elements * element_size(call.dtype)
-           : call.quant == Quant::fp8 ? elements
-                                      : elements / 2;
-}
 
 inline std::vector<std::byte> download(const void* device, std::size_t bytes) {
     std::vector<std::byte> host(bytes);

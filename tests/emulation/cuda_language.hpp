@@ -1,0 +1,47 @@
+#pragma once
+/// The part of CUDA C++ that the kernels use, for a C++ compiler on a CPU: keywords, vector types, built-in variables
+/// and functions. Those that make threads meet are in threads.cpp.
+
+#include <math.h> // into the global namespace, as CUDA has them
+
+#include <bit>
+#include <cstdint>
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __noinline__
+#define __launch_bounds__(threads)
+#define __grid_constant__
+
+struct float2 {
+    float x, y;
+};
+struct alignas(8) uint2 {
+    unsigned x, y;
+};
+struct alignas(16) uint4 {
+    unsigned x, y, z, w;
+};
+
+/// Of the running thread; set whenever one goes on.
+struct Index {
+    unsigned x;
+};
+extern Index threadIdx, blockIdx, blockDim, gridDim;
+
+inline int min(int a, int b) { return a < b ? a : b; }
+inline int max(int a, int b) { return a < b ? b : a; }
+inline unsigned max(unsigned a, unsigned b) { return a < b ? b : a; }
+
+inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
+inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fdiv_rn(float a, float b) { return a / b; }
+inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
+inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
+
+void __syncthreads();
+float __shfl_xor_sync(unsigned mask, float value, int lane_mask);
+unsigned atomicCAS(unsigned* address, unsigned compare, unsigned value);

@@ -1,0 +1,158 @@
+#pragma once
+/// All ranks of a world on an emulated machine: tensors, a workspace and a stream for each. The counterpart of
+/// tests/gpu/in_process_world.cuh.
+
+#include "tests/emulation/machine.hpp"
+#include "tests/support/fused_calls.hpp"
+
+#include <cstring>
+#include <deque>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace crossover::testing {
+
+using Bytes = std::vector<std::byte>; // aligned to 16 bytes, as new is
+
+/// [tokens, hidden] with value(token, column), exact in dtype.
+template <class Value>
+Bytes tensor_of(DType dtype, std::int64_t tokens, std::int64_t hidden, Value value) {
+    const std::size_t size = element_size(dtype);
+    Bytes bytes(static_cast<std::size_t>(tokens * hidden) * size);
+    for (std::int64_t i = 0; i < tokens * hidden; ++i) {
+        const std::uint32_t code = encode(format_of(dtype), double{value(i / hidden, i % hidden)});
+        std::memcpy(bytes.data() + static_cast<std::size_t>(i) * size, &code, size); // little-endian
+    }
+    return bytes;
+}
+
+/// What a call reads and writes, on every rank. Inputs are input_pattern.hpp's; outputs begin as a pattern that no
+/// result has, so that what is not written shows.
+struct CallTensors {
+    struct OfRank {
+        Bytes input, residual_in, gamma, output, residual_out, scales;
+        float quant_scale = 1;
+        bool operator==(const OfRank&) const = default;
+    };
+    FusedAllReduce shape;
+    std::uint64_t seed;
+    std::vector<OfRank> ranks;
+
+    CallTensors(const FusedAllReduce& call, int world, std::uint64_t input_seed) : shape(call), seed(input_seed) {
+        constexpr std::byte poison{0xA5};
+        for (int rank = 0; rank < world; ++rank) {
+            OfRank& of = ranks.emplace_back();
+            of.input = tensor_of(call.dtype, call.num_tokens, call.hidden_dim,
+                                 [&](std::int64_t t, std::int64_t c) { return input_value(seed, rank, t, c); });
+            of.residual_in = tensor_of(call.dtype, call.num_tokens, call.hidden_dim,
+                                       [&](std::int64_t t, std::int64_t c) { return residual_value(seed, t, c); });
+            of.gamma = tensor_of(call.dtype, 1, call.hidden_dim,
+                                 [&](std::int64_t, std::int64_t c) { return gamma_value(seed, c); });
+            of.output.assign(output_bytes(call), poison);
+            of.residual_out.assign(residual_bytes(call), poison);
+            if (call.quant == Quant::fp4)
+                of.scales.assign(scale_bytes(call.scale_layout, call.num_tokens, call.hidden_dim / kFp4BlockSize),
+                                 poison);
+            of.quant_scale = quant_scale_of(call);
+        }
+    }
+
+    FusedAllReduce call_of(int rank) {
+        OfRank& of = ranks[static_cast<std::size_t>(rank)];
+        FusedAllReduce call = shape;
+        call.input = of.input.data();
+        call.residual_in = of.residual_in.data();
+        call.residual_out = of.residual_out.data();
+        call.gamma = of.gamma.data();
+        call.output = of.output.data();
+        call.output_scales = of.scales.data();
+        call.quant_scale = &of.quant_scale;
+        return call;
+    }
+
+    /// Results that differ from rank 0's of `other`, over all ranks.
+    int ranks_that_differ(const CallTensors& other) const {
+        const OfRank& expected = other.ranks[0];
+        int count = 0;
+        for (const OfRank& of : ranks)
+            count += of.output != expected.output || of.residual_out != expected.residual_out ||
+                     of.scales != expected.scales;
+        return count;
+    }
+
+    /// Rank 0's rows against float64.
+    void check_against_reference() const {
+        const ReferenceCall reference = reference_of(shape, static_cast<int>(ranks.size()), seed);
+        RelativeError error;
+        for (std::int64_t token = 0; token < shape.num_tokens; ++token) {
+            const auto row = [&](const Bytes& tensor) {
+                const std::size_t bytes = tensor.size() / static_cast<std::size_t>(shape.num_tokens);
+                return std::span(tensor).subspan(static_cast<std::size_t>(token) * bytes, bytes);
+            };
+            check_row(shape, reference, token, {row(ranks[0].output), row(ranks[0].residual_out), ranks[0].scales},
+                      error);
+        }
+        CHECK(error.value() <= tolerance(shape));
+    }
+};
+
+class EmulatedWorld {
+  public:
+    explicit EmulatedWorld(int world_size, emulation::Options options = {}, std::size_t workspace_size = 2 << 20)
+        : machine(std::move(options)), memory_(static_cast<std::size_t>(world_size), Bytes(workspace_size)) {
+        Peers peers;
+        peers.world_size = world_size;
+        for (int rank = 0; rank < world_size; ++rank) peers.base[rank] = memory_[static_cast<std::size_t>(rank)].data();
+        for (int rank = 0; rank < world_size; ++rank) {
+            peers.rank = rank;
+            workspaces.push_back({.peers = peers, .bytes = workspace_size, .timeout_ns = 2'000'000'000});
+            streams.emplace_back(machine, rank);
+        }
+        reset();
+    }
+
+    int size() const { return static_cast<int>(workspaces.size()); }
+
+    /// As reset_workspace(), on all ranks.
+    void reset() {
+        for (Bytes& memory : memory_) {
+            std::memset(memory.data(), 0, kControlBytes);
+            std::memset(memory.data() + kControlBytes, 0xFF, memory.size() - kControlBytes);
+        }
+    }
+
+    void enqueue(Fused algorithm, const FusedAllReduce& call, const LaunchParameters& launch, int rank) {
+        (algorithm == Fused::oneshot ? oneshot : twoshot)(call, workspaces[static_cast<std::size_t>(rank)], launch,
+                                                          &streams[static_cast<std::size_t>(rank)]);
+    }
+    void enqueue(Fused algorithm, CallTensors& tensors, const LaunchParameters& launch) {
+        for (int rank = 0; rank < size(); ++rank) enqueue(algorithm, tensors.call_of(rank), launch, rank);
+    }
+
+    /// As read_timeout(): of the first rank that has one.
+    std::optional<WaitTimeout> timeout() const {
+        for (const Bytes& memory : memory_) {
+            device::Control control;
+            std::memcpy(&control, memory.data(), sizeof control);
+            if (const auto timeout = timeout_of(control)) return timeout;
+        }
+        return std::nullopt;
+    }
+
+    /// One call on all ranks, to its end.
+    void run(Fused algorithm, CallTensors& tensors, const LaunchParameters& launch) {
+        enqueue(algorithm, tensors, launch);
+        machine.run();
+        if (const auto waited = timeout()) FAIL(to_string(*waited));
+    }
+
+    emulation::Machine machine;
+    std::vector<Workspace> workspaces;
+    std::deque<emulation::Stream> streams;
+
+  private:
+    std::vector<Bytes> memory_;
+};
+
+} // namespace crossover::testing

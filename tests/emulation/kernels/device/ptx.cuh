@@ -1,0 +1,39 @@
+#pragma once
+/// Stands for kernels/device/ptx.cuh where the kernels are compiled for the CPU: this folder comes first on the include
+/// path. The same names; see there for what they mean. Defined in threads.cpp and memory.cpp.
+
+#include "tests/emulation/cuda_language.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+#define CROSSOVER_SHARED(type, name)                                                                                   \
+    type& name = *static_cast<type*>(::crossover::emulation::shared_variable(__COUNTER__, sizeof(type)))
+
+namespace crossover::emulation {
+/// Of the running thread's block: the variable number `id`, 16-byte aligned.
+void* shared_variable(int id, std::size_t bytes);
+} // namespace crossover::emulation
+
+namespace crossover::device {
+
+using Vector = uint4;
+
+Vector load_slot(const std::byte* slot);
+void store_slot(std::byte* slot, const Vector& v);
+void between_looks(const std::byte* slot);
+unsigned load_relaxed_gpu(const unsigned* address);
+void add_relaxed_gpu(unsigned* address, unsigned value);
+std::uint64_t global_nanoseconds();
+
+void pdl_wait();
+void pdl_trigger();
+
+void cluster_sync();
+void mbarrier_init(std::uint64_t* barrier);
+inline void fence_mbarrier_init() {}
+void mbarrier_expect(std::uint64_t* barrier, int bytes);
+bool mbarrier_passed(std::uint64_t* barrier, int parity);
+void store_to_cta(float* slot, std::uint64_t* barrier, int cta, float value);
+
+} // namespace crossover::device

@@ -1,0 +1,173 @@
+// The kernels' contract on the emulated machine: float64, bit-identity over ranks, algorithms and launches, special
+// values. tests/gpu/fused_allreduce_test.cu asks the same of GPUs, with more and larger shapes.
+
+#include "tests/emulation/emulated_world.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <random>
+
+using namespace crossover;
+using namespace crossover::testing;
+
+TEST_CASE("every pattern, dtype and quant mode agrees with float64 and across ranks and algorithms") {
+    std::uint64_t seed = 0;
+    for (const int size : {2, 4, 8})
+        for (const auto& pattern : kPatterns)
+            for (const auto& dtype : kDTypes)
+                for (const auto& quant : kQuants) {
+                    if (quant.value != Quant::none && !has_norm(pattern.value)) continue;
+                    FusedAllReduce shape;
+                    shape.pattern = pattern.value;
+                    shape.dtype = dtype.value;
+                    shape.quant = quant.value;
+                    shape.scale_layout = ++seed % 2 ? ScaleLayout::swizzled : ScaleLayout::linear;
+                    shape.num_tokens = 5;
+                    shape.hidden_dim = 336; // the last unit of a row is partly filled
+                    CallTensors results[2]{{shape, size, seed}, {shape, size, seed}};
+                    for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+                        INFO(describe(algorithm, shape, size));
+                        EmulatedWorld world(size, {.seed = seed});
+                        CallTensors& tensors = results[algorithm == Fused::twoshot];
+                        world.run(algorithm, tensors, {.cluster_size = 2, .clusters = 2, .threads = 64});
+                        tensors.check_against_reference();
+                        CHECK(tensors.ranks_that_differ(results[0]) == 0);
+                    }
+                }
+}
+
+TEST_CASE("shapes from a fraction of a unit to four units a warp, as launched by default") {
+    for (const auto& [tokens, hidden] :
+         std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 16}, {5, 264}, {2, 504}, {40, 1024}, {3, 2880}}) {
+        FusedAllReduce shape;
+        shape.num_tokens = tokens;
+        shape.hidden_dim = hidden;
+        CallTensors results[2]{{shape, 2, 5}, {shape, 2, 5}};
+        for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+            INFO(describe(algorithm, shape, 2));
+            EmulatedWorld world(2);
+            CallTensors& tensors = results[algorithm == Fused::twoshot];
+            const LaunchParameters launch = default_launch(algorithm, tensors.call_of(0), world.workspaces[0], 4, 9);
+            world.run(algorithm, tensors, launch);
+            tensors.check_against_reference();
+            CHECK(tensors.ranks_that_differ(results[0]) == 0);
+        }
+    }
+}
+
+// Clusters of 4 CTAs and rows of 5 units: two units in each of the first two CTAs, one in the third, none in the last,
+// and warps without units beside those that have some. Rings wrap: up to 14 rows a cluster.
+TEST_CASE("bits do not depend on the launch parameters") {
+    std::minstd_rand random(7);
+    for (const int size : {2, 4, 8})
+        for (const std::int64_t hidden : {1288, 1024, 2048}) {
+            FusedAllReduce shape;
+            shape.num_tokens = size == 8 ? 6 : 14;
+            shape.hidden_dim = hidden;
+            CallTensors expected(shape, size, 5);
+            EmulatedWorld(size).run(Fused::oneshot, expected, {.cluster_size = 1, .clusters = 1, .threads = 64});
+            expected.check_against_reference();
+            int launches = 0;
+            for (const int cluster_size : {1, 2, 4})
+                for (const int threads : {32, 64, 128})
+                    for (const int clusters : {1, 2})
+                        for (const int ahead : {0, 1, 2})
+                            for (const int behind : {0, 1, 2})
+                                for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+                                    if (random() / 7 % (size == 8 ? 128 : 24) != 0) continue; // a part of them
+                                    const LaunchParameters launch{.cluster_size = cluster_size,
+                                                                  .clusters = clusters,
+                                                                  .threads = threads,
+                                                                  .push_ahead = ahead,
+                                                                  .consume_behind = behind};
+                                    CallTensors tensors(shape, size, 5);
+                                    EmulatedWorld world(size, {.seed = static_cast<std::uint64_t>(++launches)});
+                                    if (unsupported(algorithm, tensors.call_of(0), world.workspaces[0], launch))
+                                        continue;
+                                    INFO(describe(algorithm, shape, size)
+                                         << " cluster " << cluster_size << " clusters " << clusters << " threads "
+                                         << threads << " ahead " << ahead << " behind " << behind);
+                                    world.run(algorithm, tensors, launch);
+                                    CHECK(tensors.ranks_that_differ(expected) == 0);
+                                }
+        }
+}
+
+TEST_CASE("special values pass through the protocol: NaNs with every payload, infinities, zeros, subnormals") {
+    for (const int size : {2, 4})
+        for (const auto& dtype : kDTypes) {
+            FusedAllReduce shape;
+            shape.pattern = Pattern::allreduce;
+            shape.dtype = dtype.value;
+            shape.num_tokens = 16;
+            shape.hidden_dim = 512;
+            const NumberFormat format = format_of(dtype.value);
+            // Codes from all over the format, the sentinel of the protocol among them.
+            const auto code_of = [&](int rank, std::int64_t i) -> std::uint32_t {
+                const auto code = static_cast<std::uint32_t>(i * 40503 + rank * 7) & 0xFFFFu;
+                const bool all_ones = i % 64 < 2;
+                if (dtype.value == DType::float32) return all_ones ? 0xFFFFFFFFu : code << 16 | (code & 0xFFu);
+                return all_ones ? 0xFFFFu : code;
+            };
+            const std::size_t bytes = element_size(dtype.value);
+            ReferenceCall reference = reference_of(shape, size, 1);
+            reference.input = [&](int rank, std::int64_t t, std::int64_t c) {
+                return decode(format, code_of(rank, t * shape.hidden_dim + c));
+            };
+            for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+                INFO(describe(algorithm, shape, size));
+                CallTensors tensors(shape, size, 1);
+                for (int rank = 0; rank < size; ++rank)
+                    for (std::int64_t i = 0; i < shape.num_tokens * shape.hidden_dim; ++i) {
+                        const std::uint32_t code = code_of(rank, i);
+                        std::memcpy(tensors.ranks[static_cast<std::size_t>(rank)].input.data() + i * bytes, &code,
+                                    bytes);
+                    }
+                EmulatedWorld(size).run(algorithm, tensors, {.cluster_size = 1, .clusters = 2, .threads = 64});
+                CHECK(tensors.ranks_that_differ(tensors) == 0);
+                const auto codes = unpack_codes(format, tensors.ranks[0].output);
+                std::size_t wrong = 0, at = 0;
+                for (std::int64_t token = 0; token < shape.num_tokens; ++token)
+                    for (const double expected : reduced_in_rank_order(reference, token)) {
+                        const double got = decode(format, codes[at++]);
+                        wrong += got != expected && !(std::isnan(got) && std::isnan(expected));
+                    }
+                CHECK(wrong == 0);
+            }
+        }
+}
+
+TEST_CASE("the unfused kernels agree with float64") {
+    for (const Pattern pattern : {Pattern::allreduce_rmsnorm, Pattern::allreduce_residual_rmsnorm})
+        for (const auto& dtype : kDTypes)
+            for (const auto& quant : kQuants)
+                for (const auto& [tokens, hidden] :
+                     std::vector<std::pair<std::int64_t, std::int64_t>>{{1, 16}, {9, 336}, {130, 80}}) {
+                    FusedAllReduce shape;
+                    shape.pattern = pattern;
+                    shape.dtype = dtype.value;
+                    shape.quant = quant.value;
+                    shape.num_tokens = tokens;
+                    shape.hidden_dim = hidden;
+                    INFO(describe(Fused::oneshot, shape, 1));
+                    CallTensors one(shape, 1, 3), separate(shape, 1, 3);
+                    EmulatedWorld world(1);
+                    unfused::fused_norm(one.call_of(0), true, &world.streams[0]);
+                    // The same in three kernels, chained: they round once or twice more.
+                    const FusedAllReduce call = separate.call_of(0);
+                    const void* source = call.input;
+                    if (has_residual(pattern)) {
+                        unfused::add_residual(call, true, &world.streams[0]);
+                        source = call.residual_out;
+                    }
+                    Bytes normed(static_cast<std::size_t>(tokens * hidden) * element_size(dtype.value));
+                    void* const result = quant.value == Quant::none ? call.output : normed.data();
+                    unfused::rmsnorm(call, source, result, true, &world.streams[0]);
+                    if (quant.value != Quant::none) unfused::quantize(call, normed.data(), true, &world.streams[0]);
+                    world.machine.run();
+                    one.check_against_reference();
+                    CHECK(separate.ranks[0].residual_out == one.ranks[0].residual_out);
+                    if (quant.value == Quant::none) separate.check_against_reference();
+                }
+}

@@ -1,0 +1,76 @@
+#pragma once
+/// A machine of several GPUs on one CPU, for the kernels that are compiled with kernels/device/ptx.cuh of this folder.
+///
+///     Machine machine({.seed = 7});
+///     Stream first(machine, 0), second(machine, 1);       // of rank 0 and rank 1
+///     oneshot(call, workspace, launch, &first); …         // enqueues, as on a GPU
+///     machine.run();                                      // until all streams are empty
+///
+/// Each CUDA thread is a fiber. A scheduler runs one at a time and changes to another wherever a thread meets others or
+/// touches slots; every seed is another order. Warps, blocks and ranks have speeds that differ up to a thousandfold.
+/// Launches begin as with programmatic dependent launch: once the one before has ended or all its blocks have
+/// triggered. Stores to slots land late, word by word and out of order, as far as the memory model of the protocol
+/// allows it. All blocks are resident at once: a lack of room on the GPU is not emulated.
+
+#include "kernels/device/arguments.hpp"
+#include "kernels/fused_allreduce.hpp"
+#include "kernels/launch.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace crossover::emulation {
+
+struct Options {
+    std::uint64_t seed = 1;
+    /// A store lands before its thread issues the `store_window + 1`-th one after it. The kernels' rings are made for
+    /// stores of one later row to overtake the emptying of a slot: two stores a unit, at least.
+    int store_window = 2;
+    /// Ranks that are this much slower than others; missing ones are not.
+    std::vector<double> rank_speed = {};
+
+    // Faults, to see them found.
+    std::function<void(device::Arguments&)> alter = {}; // of each launch
+    bool without_pdl_wait = false;
+    bool without_emptying = false; // slots keep what was received
+};
+
+/// No thread can ever go on, or a thread has done what is undefined on a GPU.
+struct EmulationError : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+class Scheduler;
+
+class Machine {
+  public:
+    explicit Machine(Options options = {});
+    ~Machine();
+    /// Runs what the streams hold. @throws EmulationError
+    void run();
+    /// Switches from one thread to another so far.
+    std::uint64_t steps() const;
+    Scheduler& scheduler() { return *scheduler_; }
+
+  private:
+    std::unique_ptr<Scheduler> scheduler_;
+};
+
+} // namespace crossover::emulation
+
+/// What a cudaStream_t points to.
+struct CUstream_st {
+    CUstream_st(crossover::emulation::Machine& machine, int rank) : machine(machine), rank(rank) {}
+    crossover::emulation::Machine& machine;
+    int rank;
+    int launched = 0; // launches so far
+    int ended = 0;
+};
+
+namespace crossover::emulation {
+using Stream = ::CUstream_st;
+}

@@ -1,0 +1,117 @@
+// The protocol with its margins, and broken in every way that can be had from outside of the kernels: to see that the
+// emulated machine finds it, that is, that the tests of the sound protocol can fail.
+
+#include "tests/emulation/emulated_world.hpp"
+
+#include <doctest/doctest.h>
+
+#include <deque>
+#include <map>
+#include <string>
+
+using namespace crossover;
+using namespace crossover::testing;
+using device::Arguments;
+
+namespace {
+
+/// Four launches on one workspace, in the later ones of which rings wrap at other places than in the first.
+struct Sequence {
+    std::vector<Fused> algorithms; // in turn
+    int world_size = 2;
+    int ahead = 0; // push_ahead and consume_behind
+
+    /// What goes wrong; empty if nothing does.
+    std::string outcome(emulation::Options options) const {
+        static std::map<int, std::deque<CallTensors>> of_world; // the same for all algorithms and launches
+        std::deque<CallTensors>& expected = of_world[world_size];
+        if (expected.empty()) {
+            expected = results({.store_window = 0});
+            for (const CallTensors& tensors : expected) tensors.check_against_reference();
+        }
+        try {
+            const std::deque<CallTensors> found = results(std::move(options));
+            for (std::size_t i = 0; i < found.size(); ++i)
+                if (found[i].ranks_that_differ(expected[i]) != 0) return "wrong results";
+        } catch (const emulation::EmulationError& error) {
+            return error.what();
+        } catch (const WaitTimeout& timeout) {
+            return to_string(timeout);
+        }
+        return "";
+    }
+
+    /// Of runs with the seeds 1…count, how many go wrong.
+    int wrong(emulation::Options options, int count = 20) const {
+        int wrong = 0;
+        for (int seed = 1; seed <= count; ++seed) {
+            options.seed = static_cast<std::uint64_t>(seed);
+            wrong += !outcome(options).empty();
+        }
+        return wrong;
+    }
+
+  private:
+    std::deque<CallTensors> results(emulation::Options options) const {
+        EmulatedWorld world(world_size, std::move(options));
+        std::deque<CallTensors> tensors;
+        for (std::size_t i = 0; i < 4; ++i) {
+            FusedAllReduce shape;
+            shape.num_tokens = i % 2 ? 11 : 23;
+            shape.hidden_dim = i % 2 ? 512 : 256;
+            const LaunchParameters launch{
+                .cluster_size = 1, .clusters = 1, .threads = 32, .push_ahead = ahead, .consume_behind = ahead};
+            world.enqueue(algorithms[i % algorithms.size()], tensors.emplace_back(shape, world_size, i), launch);
+        }
+        world.machine.run();
+        if (const auto timeout = world.timeout()) throw *timeout;
+        return tensors;
+    }
+};
+
+const Sequence kOneshot{{Fused::oneshot}}, kTwoshot{{Fused::twoshot}};
+const Sequence kMixed{{Fused::oneshot, Fused::twoshot, Fused::twoshot, Fused::oneshot}};
+
+} // namespace
+
+TEST_CASE("the sound protocol holds while stores of one later row overtake the emptying of a slot") {
+    for (Sequence sequence : {kOneshot, kTwoshot, kMixed})
+        for (const int world_size : {2, 4})
+            for (const int ahead : {0, 1, 2}) {
+                sequence.world_size = world_size;
+                sequence.ahead = ahead;
+                CHECK(sequence.wrong({.store_window = 2}, 5) == 0);
+            }
+    // Oneshot's row is two stores for each other rank: pushed, emptied.
+    CHECK(kOneshot.wrong({.store_window = 2}) == 0);
+    Sequence four = kOneshot;
+    four.world_size = 4;
+    CHECK(four.wrong({.store_window = 6}, 10) == 0);
+}
+
+TEST_CASE("rings without their extra stage lose data, and so do whole rings with stores later than by one row") {
+    CHECK(kOneshot.wrong({.store_window = 2, .alter = [](Arguments& a) { --a.slots.push_stages; }}) > 0);
+    CHECK(kOneshot.wrong({.store_window = 4}) > 0);
+    Sequence ahead = kTwoshot;
+    ahead.ahead = 1;
+    CHECK(ahead.wrong({.store_window = 2, .alter = [](Arguments& a) { --a.slots.gather_stages; }}) > 0);
+    CHECK(ahead.wrong({.store_window = 8}) > 0);
+    // Too few for what is in flight: wrong with stores in order, too.
+    CHECK(kOneshot.wrong({.store_window = 0, .alter = [](Arguments& a) { a.slots.push_stages -= 2; }}) > 0);
+    CHECK(ahead.wrong({.store_window = 0, .alter = [](Arguments& a) { a.slots.gather_stages -= 2; }}) > 0);
+}
+
+TEST_CASE("one generation of slots is not enough") {
+    const auto one_generation = [](Arguments& a) { a.slots.generation_bytes = 0; };
+    CHECK(kOneshot.wrong({.store_window = 0, .alter = one_generation}) > 0);
+    Sequence mixed = kMixed;
+    mixed.ahead = 2;
+    CHECK(mixed.wrong({.store_window = 0, .alter = one_generation}) > 0);
+}
+
+TEST_CASE("slots that are not emptied, and launches that do not wait for the one before") {
+    for (const Sequence& sequence : {kOneshot, kTwoshot, kMixed}) {
+        CHECK(sequence.wrong({.store_window = 0, .without_emptying = true}, 3) == 3);
+        CHECK(sequence.wrong({.store_window = 0, .without_pdl_wait = true}, 3) > 0);
+    }
+}
