@@ -75,7 +75,7 @@ TEST_CASE("bits do not depend on the launch parameters") {
                         for (const int ahead : {0, 1, 2})
                             for (const int behind : {0, 1, 2})
                                 for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
-                                    if (random() / 7 % (size == 8 ? 128 : 24) != 0) continue; // a part of them
+                                    if (random() / 7 % (size == 8 ? 128 : 32) != 0) continue; // a part of them
                                     const LaunchParameters launch{.cluster_size = cluster_size,
                                                                   .clusters = clusters,
                                                                   .threads = threads,
