@@ -20,7 +20,6 @@
 #include <functional>
 #include <memory>
 #include <stdexcept>
-#include <string>
 #include <vector>
 
 namespace crossover::emulation {
@@ -52,8 +51,6 @@ class Machine {
     ~Machine();
     /// Runs what the streams hold. @throws EmulationError
     void run();
-    /// Switches from one thread to another so far.
-    std::uint64_t steps() const;
     Scheduler& scheduler() { return *scheduler_; }
 
   private:

@@ -80,13 +80,13 @@ TEST_CASE("the sound protocol holds while stores of one later row overtake the e
             for (const int ahead : {0, 1, 2}) {
                 sequence.world_size = world_size;
                 sequence.ahead = ahead;
-                CHECK(sequence.first_failure({.store_window = 2}, 4) == "");
+                CHECK(sequence.first_failure({.store_window = 2}, 6 / CROSSOVER_EMULATED_SHARE) == "");
             }
     // Oneshot's row is two stores for each other rank: pushed, emptied.
     CHECK(kOneshot.first_failure({.store_window = 2}) == "");
     Sequence four = kOneshot;
     four.world_size = 4;
-    CHECK(four.first_failure({.store_window = 6}, 10) == "");
+    CHECK(four.first_failure({.store_window = 6}, 12 / CROSSOVER_EMULATED_SHARE) == "");
 }
 
 TEST_CASE("rings without their extra stage lose data, and so do whole rings with stores later than by one row") {

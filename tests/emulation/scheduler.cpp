@@ -29,7 +29,6 @@ constexpr double kPreempt = 0.25, kChangeWarp = 0.15;
 Machine::Machine(Options options) : scheduler_(std::make_unique<Scheduler>(std::move(options))) {}
 Machine::~Machine() = default;
 void Machine::run() { scheduler_->run(); }
-std::uint64_t Machine::steps() const { return scheduler_->steps; }
 
 Scheduler::Scheduler(Options given)
     : options(std::move(given)), memory(options.store_window,
@@ -188,7 +187,6 @@ void Scheduler::run_thread(Thread& thread) {
     blockIdx.x = static_cast<unsigned>(thread.block->index);
     blockDim.x = static_cast<unsigned>(thread.block->grid->threads);
     gridDim.x = static_cast<unsigned>(thread.block->grid->block_count);
-    ++steps;
     ++nanoseconds;
     thread.fiber->resume();
     current_ = nullptr;

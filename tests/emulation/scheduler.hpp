@@ -107,7 +107,6 @@ class Scheduler {
     Options options;
     Memory memory;
     std::uint64_t nanoseconds = 0;
-    std::uint64_t steps = 0;
 
   private:
     struct Queue {

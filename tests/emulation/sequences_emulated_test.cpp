@@ -51,7 +51,7 @@ void check_mixed(int size, int count, emulation::Options options) {
     std::minstd_rand random(static_cast<unsigned>(options.seed));
     EmulatedWorld world(size, std::move(options));
     std::deque<std::pair<std::size_t, CallTensors>> mixed;
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < count / CROSSOVER_EMULATED_SHARE; ++i) {
         const std::size_t choice = random() / 7 % choices.size();
         mixed.emplace_back(choice, CallTensors(choices[choice].shape, size, choice));
         world.enqueue(choices[choice].algorithm, mixed.back().second, choices[choice].launch);
@@ -86,7 +86,7 @@ TEST_CASE("an all-reduce and a norm kernel in turn, chained") {
         EmulatedWorld world(4, {.seed = 8});
         std::deque<CallTensors> pairs;
         std::deque<Bytes> reduced;
-        for (int i = 0; i < 30; ++i) {
+        for (int i = 0; i < 30 / CROSSOVER_EMULATED_SHARE; ++i) {
             CallTensors& tensors = pairs.emplace_back(shape, 4, 9);
             for (int rank = 0; rank < 4; ++rank) {
                 FusedAllReduce call = tensors.call_of(rank);
