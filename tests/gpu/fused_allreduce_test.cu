@@ -4,7 +4,6 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "tests/gpu/against_reference.cuh"
 
-#include <cstdlib>
 #include <limits>
 #include <random>
 #include <string>
@@ -306,15 +305,4 @@ TEST_CASE("what cannot run is refused before any launch, with the reason") {
     LaunchParameters many = launch;
     many.clusters = 4096;
     CHECK(reason(bad, many).find("workspace") != std::string::npos);
-}
-
-int main(int argc, char** argv) {
-    setenv("CUDA_MODULE_LOADING", "EAGER", 1);      // loading a kernel may wait for one that spins
-    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1); // a hardware queue for each rank's stream
-    if (gpu_count() == 0) {
-        std::puts("skipped: needs 1 GPU");
-        return 77;
-    }
-    doctest::Context context(argc, argv);
-    return context.run();
 }

@@ -1,15 +1,18 @@
 #pragma once
 /// All ranks of a world in one process, so that kernels can be tested on any number of GPUs, one included: rank r lives
 /// on GPU r mod count, with a stream, tensors and a workspace of its own. Several ranks of one GPU must be resident
-/// together, so launches are kept small.
+/// together, so launches are kept small. Include with DOCTEST_CONFIG_IMPLEMENT defined; main() is here.
 
 #include "comm/cuda_resource.hpp"
+#include "kernels/device/ptx.cuh"
 #include "tests/support/fused_calls.hpp"
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -26,10 +29,9 @@ inline int gpu_count() {
 
 /// Spins for this long: a rank that comes late.
 static __global__ void delay_kernel(std::uint64_t nanoseconds) {
-    std::uint64_t start, now;
-    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(start));
-    do asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
-    while (now - start < nanoseconds);
+    const std::uint64_t start = device::global_nanoseconds();
+    while (device::global_nanoseconds() - start < nanoseconds) {
+    }
 }
 
 /// Adds the number of 4-byte words that differ.
@@ -203,3 +205,14 @@ inline std::vector<std::byte> download(const void* device, std::size_t bytes) {
 }
 
 } // namespace crossover::testing
+
+int main(int argc, char** argv) {
+    setenv("CUDA_MODULE_LOADING", "EAGER", 1);      // loading a kernel may wait for one that spins
+    setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1); // a hardware queue for each rank's stream
+    if (crossover::testing::gpu_count() == 0) {
+        std::puts("skipped: needs 1 GPU");
+        return 77;
+    }
+    doctest::Context context(argc, argv);
+    return context.run();
+}

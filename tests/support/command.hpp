@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -34,6 +35,20 @@ inline bool has(const std::string& command, const std::string& what) {
     if (run_command(command).status == 0) return true;
     MESSAGE("SKIPPED, needs " << what);
     return false;
+}
+
+/// The program refused: exit status 2 and, after what it said on stdout, one line that begins like this and has a
+/// remedy.
+inline void check_refused(const CommandResult& result, const std::string& beginning) {
+    CAPTURE(result.output);
+    CHECK(result.status == 2);
+    const std::size_t at = result.output.find("crossover: error: ");
+    REQUIRE(at != std::string::npos);
+    const std::string error = result.output.substr(at);
+    CHECK(result.output.find("crossover: error: " + beginning) != std::string::npos);
+    CHECK(error.back() == '\n');
+    CHECK(std::count(error.begin(), error.end(), '\n') == 1);
+    CHECK(error.find("; ") != std::string::npos); // the remedy
 }
 
 /// A fresh folder that goes away with its owner.

@@ -51,18 +51,6 @@ struct Workplace {
 const std::set<std::string> kRunFiles{"oneshot_thresholds.h", "provenance.yaml", "report.html", "report.md",
                                       "samples.csv",          "table.yaml"};
 
-/// Exit status 2 and one line that begins so.
-void check_refused(const CommandResult& result, const std::string& beginning) {
-    CAPTURE(result.output);
-    CHECK(result.status == 2);
-    CHECK(result.output.find("crossover: error: " + beginning) != std::string::npos);
-    CHECK(result.output.back() == '\n');
-    // What stands before the error is what was said on stdout.
-    const std::string error = result.output.substr(result.output.find("crossover: error: "));
-    CHECK(std::ranges::count(error, '\n') == 1);
-    CHECK(error.find("; ") != std::string::npos); // the remedy
-}
-
 } // namespace
 
 TEST_CASE("help, version and words that are none") {

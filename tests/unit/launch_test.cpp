@@ -3,6 +3,7 @@
 
 #include "comm/launch.hpp"
 
+#include "tests/support/command.hpp"
 #include "tuner/error.hpp"
 
 #include <doctest/doctest.h>
@@ -72,22 +73,12 @@ std::string refusal(const Environment& environment) {
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 /// A folder of this test's own.
-struct Folder {
-    std::filesystem::path path;
-    Folder() {
-        std::string name = (std::filesystem::temp_directory_path() / "crossover-launch-XXXXXX").string();
-        path = mkdtemp(name.data());
-    }
-    ~Folder() { std::filesystem::remove_all(path); }
-    std::string text(const std::string& name) const {
-        std::ostringstream text;
-        text << std::ifstream(path / name).rdbuf();
-        return text.str();
-    }
+struct Folder : test::TemporaryFolder {
+    std::string text(const std::string& name) const { return test::read_text(path() / name); }
     /// Until all are there; at most 10 s.
     void wait_for(std::initializer_list<const char*> names) const {
         for (const char* name : names)
-            for (int i = 0; i < 500 && !std::filesystem::exists(path / name); ++i) std::this_thread::sleep_for(20ms);
+            for (int i = 0; i < 500 && !std::filesystem::exists(path() / name); ++i) std::this_thread::sleep_for(20ms);
     }
 };
 
@@ -104,7 +95,7 @@ RankJob shell_job(const std::string& script, int count, const std::filesystem::p
 template <class Call>
 std::string written_to(int descriptor, Call&& call) {
     Folder folder;
-    const int file = open((folder.path / "out").c_str(), O_CREAT | O_WRONLY, 0600);
+    const int file = open((folder.path() / "out").c_str(), O_CREAT | O_WRONLY, 0600);
     const int saved = dup(descriptor);
     std::fflush(nullptr);
     dup2(file, descriptor);
@@ -253,7 +244,7 @@ TEST_CASE("free_port gives one that can be bound") {
 
 TEST_CASE("rank processes know who they are") {
     Folder folder;
-    RankJob job = shell_job("env > \"$1/$RANK\"", 3, folder.path);
+    RankJob job = shell_job("env > \"$1/$RANK\"", 3, folder.path());
     job.address = "127.0.0.2";
     job.environment = {{"EXTRA", "a b=c"}};
     CHECK_FALSE(supervise_ranks(job));
@@ -273,20 +264,20 @@ TEST_CASE("rank processes know who they are") {
 TEST_CASE("NCCL_NVLS_ENABLE is the user's if set") {
     Folder folder;
     setenv("NCCL_NVLS_ENABLE", "1", 1);
-    CHECK_FALSE(supervise_ranks(shell_job("echo $NCCL_NVLS_ENABLE > \"$1/out\"", 1, folder.path)));
+    CHECK_FALSE(supervise_ranks(shell_job("echo $NCCL_NVLS_ENABLE > \"$1/out\"", 1, folder.path())));
     unsetenv("NCCL_NVLS_ENABLE");
     CHECK(folder.text("out") == "1\n");
 }
 
 TEST_CASE("only the ranks that were asked for start: one under a launcher") {
     Folder folder;
-    RankJob job = shell_job("echo $RANK $WORLD_SIZE $LOCAL_RANK $LOCAL_WORLD_SIZE > \"$1/$RANK\"", 0, folder.path);
+    RankJob job = shell_job("echo $RANK $WORLD_SIZE $LOCAL_RANK $LOCAL_WORLD_SIZE > \"$1/$RANK\"", 0, folder.path());
     job.ranks = {{5, 1}};
     job.world_size = 8;
     job.local_size = 4;
     CHECK_FALSE(supervise_ranks(job));
     CHECK(folder.text("5") == "5 8 1 4\n");
-    CHECK_FALSE(std::filesystem::exists(folder.path / "0"));
+    CHECK_FALSE(std::filesystem::exists(folder.path() / "0"));
 }
 
 TEST_CASE("rank 0's output passes through, that of others is marked, in whole lines") {
@@ -379,7 +370,7 @@ TEST_CASE("a signal to the supervisor reaches the ranks and ends the job") {
         const auto failure =
             supervise_ranks(shell_job("trap 'echo > \"$1/forwarded.$RANK\"; exit 1' INT; echo > \"$1/$RANK\"; "
                                       "while :; do sleep 0.05; done",
-                                      2, folder.path));
+                                      2, folder.path()));
         _exit(failure && failure->kind == RankFailureKind::interrupted ? failure->code : 0);
     }
     folder.wait_for({"0", "1"});
@@ -388,8 +379,8 @@ TEST_CASE("a signal to the supervisor reaches the ranks and ends the job") {
     waitpid(supervisor, &status, 0);
     CHECK(WIFEXITED(status));
     CHECK(WEXITSTATUS(status) == SIGINT);
-    CHECK(std::filesystem::exists(folder.path / "forwarded.0"));
-    CHECK(std::filesystem::exists(folder.path / "forwarded.1"));
+    CHECK(std::filesystem::exists(folder.path() / "forwarded.0"));
+    CHECK(std::filesystem::exists(folder.path() / "forwarded.1"));
 }
 
 TEST_CASE("rank processes die with their supervisor") {
@@ -398,7 +389,7 @@ TEST_CASE("rank processes die with their supervisor") {
     if (supervisor == 0) {
         supervise_ranks(
             shell_job("echo $$ > \"$1/pid.$RANK.part\"; mv \"$1/pid.$RANK.part\" \"$1/pid.$RANK\"; exec sleep 30", 2,
-                      folder.path));
+                      folder.path()));
         _exit(0);
     }
     folder.wait_for({"pid.0", "pid.1"});
