@@ -11,12 +11,6 @@ namespace {
 constexpr int kRoundTrips = 1000;
 constexpr double kPauseUs = 20; // as in timing.cu: the host is ahead of the GPU
 
-__device__ std::uint64_t now_ns() {
-    std::uint64_t time;
-    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(time));
-    return time;
-}
-
 /// Ranks 2k and 2k + 1 send a counter to and fro. `elapsed_ns` (device memory): for all round trips, 0 after a
 /// time-out.
 __global__ void ping_pong_kernel(const __grid_constant__ Peers peers, std::size_t offset, std::uint64_t timeout_ns,
@@ -25,7 +19,7 @@ __global__ void ping_pong_kernel(const __grid_constant__ Peers peers, std::size_
     auto* const theirs = reinterpret_cast<unsigned*>(peers.base[peer] + offset);
     const auto* const mine = reinterpret_cast<const unsigned*>(peers.base[peers.rank] + offset);
     const bool begins = peers.rank % 2 == 0;
-    const std::uint64_t start = now_ns();
+    const std::uint64_t start = device::global_nanoseconds();
     bool answered = true;
     for (unsigned round = 0; round < kRoundTrips && answered; ++round) {
         if (begins) asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(theirs), "r"(round) : "memory");
@@ -33,11 +27,11 @@ __global__ void ping_pong_kernel(const __grid_constant__ Peers peers, std::size_
         unsigned looks = 0;
         do {
             asm volatile("ld.relaxed.sys.global.u32 %0, [%1];" : "=r"(seen) : "l"(mine) : "memory");
-            answered = ++looks % 64 != 0 || now_ns() - start < timeout_ns;
+            answered = ++looks % 64 != 0 || device::global_nanoseconds() - start < timeout_ns;
         } while (seen != round && answered);
         if (!begins) asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(theirs), "r"(round) : "memory");
     }
-    *elapsed_ns = answered ? now_ns() - start : 0;
+    *elapsed_ns = answered ? device::global_nanoseconds() - start : 0;
 }
 
 /// Each rank stores `bytes_each` to every other rank, into a part of its own.

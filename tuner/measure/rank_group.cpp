@@ -161,7 +161,7 @@ std::vector<Record> RankGroup::measure(const Trial& trial, int session) {
                 records[i].set(SampleStatus::skipped, *reason);
                 continue;
             }
-            Contender contender{.algorithm = i, .candidate = std::move(candidate), .graph = {}};
+            Contender contender{.algorithm = i, .candidate = std::move(candidate)};
             SampleStatus status = SampleStatus::ok;
             std::optional<std::string> problem;
             if (contender.candidate->is_whole()) problem = check(contender, point, verifier, status);

@@ -53,7 +53,6 @@ class RankGroup {
         std::unique_ptr<Candidate> candidate;
         double rel_error = 0;
         double hash = 0;
-        GraphExec graph;
     };
 
     std::uint64_t timeout_ns() const { return static_cast<std::uint64_t>(1e6 * config_.timeout_ms); }

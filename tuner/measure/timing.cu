@@ -1,3 +1,4 @@
+#include "kernels/device/ptx.cuh"
 #include "tuner/fit/statistics.hpp"
 #include "tuner/measure/timing.hpp"
 
@@ -5,12 +6,6 @@
 
 namespace crossover {
 namespace {
-
-__device__ std::uint64_t now_ns() {
-    std::uint64_t time;
-    asm volatile("mov.u64 %0, %globaltimer;" : "=l"(time));
-    return time;
-}
 
 /// One warp: lane r tells rank r that this rank is here, and waits for rank r.
 __global__ void barrier_kernel(const __grid_constant__ Peers peers, unsigned epoch, std::uint64_t pause_ns,
@@ -20,15 +15,15 @@ __global__ void barrier_kernel(const __grid_constant__ Peers peers, unsigned epo
         auto* const theirs = reinterpret_cast<unsigned*>(peers.base[peer]) + peers.rank;
         auto* const mine = reinterpret_cast<unsigned*>(peers.base[peers.rank]) + peer;
         asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(theirs), "r"(epoch) : "memory");
-        const std::uint64_t start = now_ns();
+        const std::uint64_t start = device::global_nanoseconds();
         unsigned seen;
         do {
             asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(seen) : "l"(mine) : "memory");
-        } while (static_cast<int>(seen - epoch) < 0 && now_ns() - start < timeout_ns);
+        } while (static_cast<int>(seen - epoch) < 0 && device::global_nanoseconds() - start < timeout_ns);
     }
     __syncwarp();
-    const std::uint64_t together = now_ns();
-    while (now_ns() - together < pause_ns) {
+    const std::uint64_t together = device::global_nanoseconds();
+    while (device::global_nanoseconds() - together < pause_ns) {
     }
 }
 
