@@ -152,6 +152,8 @@ TEST_CASE("errors name the line, the value and the remedy") {
     check("oneshot,", "one_shot,", "9: `algorithms` has unknown `one_shot`; did you mean `oneshot`?");
     check("[nccl_fused_norm, oneshot, twoshot]", "[oneshot]",
           "9: no unfused algorithm to compare with; add nccl_fused_norm or another unfused one");
+    check("[nccl_fused_norm, oneshot, twoshot]", "[floor, oneshot]",
+          "9: no unfused algorithm to compare with; add nccl_fused_norm or another unfused one");
     check(", oneshot, twoshot]", "]", "9: no fused algorithm; add oneshot or twoshot");
     check(
         "1048576", "4096",
