@@ -7,8 +7,8 @@
 namespace crossover {
 namespace device {
 
-/// Lets the next kernel in early only where this grid is resident at once. A fused kernel that comes in beside the last
-/// wave of a larger grid was seen to hang (5120 elements, 512 tokens, 4 ranks: its CTAs wait for each other's peers).
+/// Lets the next kernel in early only where this grid is resident at once. Tried against a time-out of the plain
+/// all-reduce (5120 elements, 512 tokens, 4 ranks), whose cause is not known; it did not cure it.
 __device__ __forceinline__ bool trigger_early() { return gridDim.x <= 128; }
 
 /// A token per cluster at a time; `input` is the reduced tensor.
