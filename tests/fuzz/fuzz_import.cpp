@@ -4,11 +4,17 @@
 #include "tuner/samples/importers/import.hpp"
 #include "tuner/samples/journal.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <string_view>
 
 using namespace crossover;
 
 namespace {
+
+bool is_one_line(std::string_view text) {
+    return std::none_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 32; });
+}
 
 void check(const Sample& sample) {
     using fuzz::require;
@@ -22,6 +28,7 @@ void check(const Sample& sample) {
     require(!ok || (0 < sample.p10_us && sample.p10_us <= sample.latency_us && sample.latency_us <= sample.p90_us),
             "percentiles enclose the time");
     require(ok || (sample.latency_us == 0 && !sample.note.empty()), "what is not ok says why");
+    require(is_one_line(sample.note), "a note is one line");
 }
 
 } // namespace
@@ -34,10 +41,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     Imported imported;
     try {
         imported = import_samples(format, {&input, 1}, options);
-    } catch (const InputError&) {
+    } catch (const InputError& error) {
+        fuzz::require(is_one_line(error.what()), "an error is one line");
         return 0;
     }
     fuzz::require(!imported.samples.empty(), "a file without results is an error");
+    for (const std::string& note : imported.notes) fuzz::require(is_one_line(note), "a note is one line");
     std::string csv = std::string(kSamplesHeader) + "\n";
     for (const Sample& sample : imported.samples) {
         check(sample);

@@ -36,7 +36,7 @@ void check_header(const CsvRow& header, const Place& place) {
                    "give the --output_path of flashinfer_benchmark.py, header included; see --from");
     for (const auto& [column, word] : kLandmarks)
         if (header.fields[column].find(word) == std::string::npos)
-            place.fail("column " + std::to_string(column) + " is `" + header.fields[column].substr(0, 40) + "`, not " +
+            place.fail("column " + std::to_string(column) + " is " + shown(header.fields[column]) + ", not " +
                            std::string(word),
                        "this FlashInfer version orders its columns in another way: move them back");
 }
@@ -78,8 +78,8 @@ void name_flashinfer_kernel(ResultRow& row, std::string_view backend, std::strin
     if (!forced)
         row.out_of_table = "the library's own choice between oneshot and twoshot";
     else
-        row.out_of_table =
-            "no baseline, the same kernel of another library: import with --backend " + std::string(backend);
+        row.out_of_table = "no baseline, the same kernel of another library" +
+                           (is_flashinfer_backend(backend) ? ": import with --backend " + std::string(backend) : "");
 }
 
 ResultFile read_flashinfer(std::string_view text, const std::string& file, const ImportOptions& options) {
@@ -105,7 +105,7 @@ ResultFile read_flashinfer(std::string_view text, const std::string& file, const
             throw InputError("--world-size", file + " does not say it", "give the number of GPUs it ran on");
         const auto fusion = parse_fusion(row.fields[pattern]);
         if (!fusion)
-            place.fail("pattern is `" + row.fields[pattern].substr(0, 40) + "`",
+            place.fail("pattern is " + shown(row.fields[pattern]),
                        "expected allreduce, ar_residual_rmsnorm or one of its quantized forms");
         ResultRow found{.line = row.line,
                         .block = block,
@@ -120,7 +120,7 @@ ResultFile read_flashinfer(std::string_view text, const std::string& file, const
         result.rows.push_back(std::move(found));
     }
     for (const auto& [name, count] : other_routines)
-        result.notes.push_back(std::to_string(count) + " row(s) of routine `" + name.substr(0, 40) + "` left out");
+        result.notes.push_back(std::to_string(count) + " row(s) of routine " + shown(name) + " left out");
     return result;
 }
 

@@ -126,8 +126,7 @@ class Reader {
             place_.fail("cannot read this heading", "expected `## Configuration: " + std::string(dialect_.tokens_key) +
                                                         "=N, dtype=T, with residual`; the file may be cut off");
         if (trim(parts[0]).substr(0, trim(parts[0]).find('=')) != dialect_.tokens_key)
-            place_.fail("`" + std::string(trim(parts[0]).substr(0, 40)) + "` is not what " +
-                            std::string(dialect_.format) + " writes",
+            place_.fail(shown(trim(parts[0])) + " is not what " + std::string(dialect_.format) + " writes",
                         "use --from vllm for num_tokens=N, --from sglang for seq_len=N");
         if (run_.world_size.empty() || run_.hidden_dim.empty())
             place_.fail("no `**World Size:**` or no `**Hidden Dimension:**` above", "put the file's head back");
@@ -159,8 +158,7 @@ class Reader {
             place_.fail("not a row of three columns", "the file may be cut off: correct the row or take it out");
         for (std::string_view& cell : cells) cell = trim(cell);
         if (cells[1] == "Operation") {
-            if (cells[2] != "Time (ms)")
-                place_.fail("second column is `" + std::string(cells[2].substr(0, 40)) + "`", "expected `Time (ms)`");
+            if (cells[2] != "Time (ms)") place_.fail("second column is " + shown(cells[2]), "expected `Time (ms)`");
             section_->has_header = true;
         } else if (!cells[1].empty() && cells[1].find_first_not_of(":-") == std::string_view::npos) {
             return; // the line between header and body

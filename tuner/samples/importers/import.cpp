@@ -18,6 +18,7 @@ namespace {
 using importers::Place;
 using importers::ResultFile;
 using importers::ResultRow;
+using importers::shown;
 
 constexpr double kLongestUs = 3.6e9;         // an hour: more is a broken row
 constexpr double kNormalQuantile90 = 1.2816; // standard deviations from the mean to the 90th percentile
@@ -37,7 +38,7 @@ Printed read_printed(std::string_view text, const Place& place) {
     const char* end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, printed.value);
     if (error != std::errc{} || stop != end || !(printed.value >= 0))
-        place.fail("time is `" + std::string(text.substr(0, 40)) + "`", "expected a number, or FAILED");
+        place.fail("time is " + shown(text), "expected a number, or FAILED");
     const std::size_t exponent_at = std::min(text.find_first_of("eE"), text.size());
     const std::size_t point_at = std::min(text.find('.'), exponent_at);
     const auto decimals = static_cast<int>(exponent_at - std::min(point_at + 1, exponent_at));
@@ -133,7 +134,7 @@ void check(const ImportOptions& options) {
                          "give the GPU's, e.g. --compute-capability 9.0");
     if (options.world_size && (*options.world_size < 2 || *options.world_size > 1024))
         throw InputError("--world-size", std::to_string(*options.world_size) + " is out of range", "give 2 to 1024");
-    if (options.backend != "trtllm" && options.backend != "mnnvl")
+    if (!importers::is_flashinfer_backend(options.backend))
         throw InputError("--backend", "`" + options.backend + "` is unknown", "give trtllm or mnnvl");
 }
 

@@ -39,6 +39,9 @@ ResultFile read_flashinfer(std::string_view text, const std::string& file, const
 ResultFile read_tensorrt_llm(std::string_view text, const std::string& file, const ImportOptions& options);
 ResultFile read_vllm_pr(std::string_view text, const std::string& file, const ImportOptions& options);
 
+/// Whether --backend can name it: trtllm or mnnvl.
+inline bool is_flashinfer_backend(std::string_view name) { return name == "trtllm" || name == "mnnvl"; }
+
 /// FlashInfer's kernels by library and strategy ("oneshot", "twoshot" or the library's own choice).
 /// Those of the backend asked for are the table's `oneshot` and `twoshot`. The others keep a name of their own
 /// (mnnvl_oneshot, trtllm_auto) and stay out of the table: a baseline is what runs without these kernels.

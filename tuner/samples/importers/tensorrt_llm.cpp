@@ -99,7 +99,7 @@ ResultFile read_tensorrt_llm(std::string_view text, const std::string& file, con
                            " columns",
                        "the file may be cut off: take the row out or run it again");
         if (layout->op && row.fields[*layout->op] != "allreduce")
-            place.fail("op is `" + row.fields[*layout->op].substr(0, 40) + "`: its time holds more than the all-reduce",
+            place.fail("op is " + shown(row.fields[*layout->op]) + ": its time holds more than the all-reduce",
                        "run all_reduce.py without --profile_gemm_allreduce");
         const Fusion& fusion = find_fusion(row.fields[layout->fusion], place);
         ResultRow found{.line = row.line,

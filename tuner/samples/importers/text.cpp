@@ -16,14 +16,6 @@ constexpr std::int64_t kMaxNumTokens = 1 << 24;
 
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\f' || c == '\v'; }
 
-/// At most 60 printable characters of what was found, for an error of one line.
-std::string shown(std::string_view text) {
-    std::string printable;
-    for (const char c : text.substr(0, 60)) printable += std::isprint(static_cast<unsigned char>(c)) ? c : '?';
-    if (text.size() > 60) printable += "…";
-    return "`" + printable + "`";
-}
-
 std::vector<std::string> split_csv_line(std::string_view text, const Place& place) {
     std::vector<std::string> fields(1);
     bool quoted = false;
@@ -134,6 +126,13 @@ std::string join(std::span<const std::string_view> words, std::string_view separ
     std::string text;
     for (const std::string_view word : words) text.append(text.empty() ? "" : separator).append(word);
     return text;
+}
+
+std::string shown(std::string_view text) {
+    std::string printable;
+    for (const char c : text.substr(0, 60)) printable += std::isprint(static_cast<unsigned char>(c)) ? c : '?';
+    if (text.size() > 60) printable += "…";
+    return "`" + printable + "`";
 }
 
 std::string lower(std::string_view text) {

@@ -53,6 +53,9 @@ bool equal_words(std::span<const std::string> row, std::span<const std::string_v
 std::string join(std::span<const std::string_view> words, std::string_view separator);
 std::string lower(std::string_view text);
 
+/// At most 60 printable characters of what was found, in backticks: for an error or a note of one line.
+std::string shown(std::string_view text);
+
 /// "Standard Allreduce  Custom Rms Norm" → "standard_allreduce_custom_rms_norm": an algorithm's name.
 /// @throws InputError for a name without a letter, or one that means something else in a table
 std::string algorithm_name(std::string_view text, const Place& place);

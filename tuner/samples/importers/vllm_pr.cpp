@@ -40,9 +40,9 @@ ResultFile read_vllm_pr(std::string_view text, const std::string& file, const Im
                            " columns",
                        "the file may be cut off: take the row out");
         const auto quant_mode = parse_quant(row.fields[quant]);
-        if (!quant_mode) place.fail("quant is `" + row.fields[quant].substr(0, 40) + "`", "expected none, fp8 or fp4");
+        if (!quant_mode) place.fail("quant is " + shown(row.fields[quant]), "expected none, fp8 or fp4");
         if (row.fields[residual] != "yes" && row.fields[residual] != "no")
-            place.fail("residual is `" + row.fields[residual].substr(0, 40) + "`", "expected yes or no");
+            place.fail("residual is " + shown(row.fields[residual]), "expected yes or no");
         const Pattern pattern =
             row.fields[residual] == "yes" ? Pattern::allreduce_residual_rmsnorm : Pattern::allreduce_rmsnorm;
         ResultRow found{.line = row.line,
@@ -59,8 +59,8 @@ ResultFile read_vllm_pr(std::string_view text, const std::string& file, const Im
     }
     std::string names;
     for (const auto& [name, count] : other_gpus) {
-        result.notes.push_back(std::to_string(count) + " rows of " + name.substr(0, 40) + " left out");
-        names += (names.empty() ? "" : ", ") + name.substr(0, 40);
+        result.notes.push_back(std::to_string(count) + " rows of " + shown(name) + " left out");
+        names += (names.empty() ? "" : ", ") + shown(name);
     }
     if (result.rows.empty() && !other_gpus.empty())
         Place{file}.fail("has rows of " + names + ", none of " + options.sku, "name one of them with --sku");
