@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -9,11 +10,19 @@ namespace crossover {
 /// line, `crossover: error: WHERE: WHAT; REMEDY`, and exits with 2.
 class InputError : public std::runtime_error {
   public:
+    /// Control characters, which files hand on in what they hold, become `?`, so that it stays one line.
     /// @param where  "file:line", "file", "--option" or "environment"
     /// @param what   what is wrong, naming the value that was found
     /// @param remedy what to do about it, in the imperative
     InputError(const std::string& where, const std::string& what, const std::string& remedy)
-        : std::runtime_error(where + ": " + what + "; " + remedy) {}
+        : std::runtime_error(one_line(where + ": " + what + "; " + remedy)) {}
+
+  private:
+    static std::string one_line(std::string text) {
+        std::replace_if(
+            text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; }, '?');
+        return text;
+    }
 };
 
 } // namespace crossover

@@ -26,7 +26,7 @@ TEST_CASE("import, fit, emit") {
                               "/samples.csv");
     CAPTURE(result.output);
     REQUIRE(result.status == 0);
-    CHECK(result.output.find("vllm-pr-22086.csv: 48 rows of H100 left out\n") != std::string::npos);
+    CHECK(result.output.find("vllm-pr-22086.csv: 48 rows of `H100` left out\n") != std::string::npos);
     CHECK(result.output.find("imported 96 samples of 7 cells: 96 ok, 0 failed, 0 skipped\n") != std::string::npos);
     CHECK(read_samples(run + "/samples.csv") ==
           import_fixtures::import_text(ImportFormat::vllm_pr, read("published/vllm-pr-22086.csv"), "NVIDIA B200")

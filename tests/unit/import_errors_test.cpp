@@ -246,3 +246,15 @@ TEST_CASE("files that are not there") {
             import_files(ImportFormat::vllm, {&path, 1}, import_fixtures::options_for(ImportFormat::vllm, "B200")),
             InputError);
 }
+
+TEST_CASE("control characters of a file get into no note and no error") {
+    const Fixture flashinfer = fixture("import/flashinfer.csv");
+    // A blank inside a line, to a reader of lines: only a quote or a tool's crash puts it there.
+    const std::string odd = replaced(read(flashinfer.path), ",mnnvl,mnnvl_ar", ",mn\rnvl,mnnvl_ar");
+    for (const Sample& sample : import_text(flashinfer.format, odd, flashinfer.sku).samples)
+        CHECK(sample.note.find('\r') == std::string::npos);
+
+    const std::string error =
+        error_of(flashinfer, replaced(read(flashinfer.path), ",ar_residual_rmsnorm,", ",ar\t\rwhat,"));
+    CHECK(error.find("pattern is `ar??what`") != std::string::npos);
+}

@@ -159,7 +159,7 @@ TEST_CASE("the Markdown files and the published CSV say the same") {
 TEST_CASE("published CSV: one GPU's rows, labels as they are") {
     const Imported imported = import_text(ImportFormat::vllm_pr, read("published/vllm-pr-22086.csv"), "NVIDIA B200");
     REQUIRE(imported.notes.size() == 1);
-    CHECK(imported.notes.front() == "results: 48 rows of H100 left out");
+    CHECK(imported.notes.front() == "results: 48 rows of `H100` left out");
     CHECK(find(imported.samples, cell(4, Quant::fp8), 64, "nccl_fused_norm").latency_us == 141);
     // The last section is labelled "no residual".
     CHECK(find(imported.samples, cell(8, Quant::fp8, Pattern::allreduce_rmsnorm), 256, "oneshot").latency_us == 95);
@@ -170,7 +170,7 @@ TEST_CASE("published CSV: one GPU's rows, labels as they are") {
     CHECK(import_text(ImportFormat::vllm_pr, text, "NVIDIA B200").samples.size() == 96);
     const ImportOptions wrong{.sku = "NVIDIA GB200", .compute_capability = "10.0", .world_size = {}};
     CHECK(error_of(ImportFormat::vllm_pr, read("published/vllm-pr-22086.csv"), wrong) ==
-          "results: has rows of B200, H100, none of NVIDIA GB200; name one of them with --sku");
+          "results: has rows of `B200`, `H100`, none of NVIDIA GB200; name one of them with --sku");
 }
 
 TEST_CASE("vLLM communicators: plain all-reduce, every communicator under a name") {
