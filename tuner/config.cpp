@@ -15,16 +15,6 @@ constexpr std::array kCacheStates{Named<CacheState>{CacheState::hot, "hot"},
                                   Named<CacheState>{CacheState::cold, "cold"}};
 constexpr std::array kSearches{Named<Search>{Search::adaptive, "adaptive"}, Named<Search>{Search::grid, "grid"}};
 constexpr std::array kWorldSizes{2, 4, 8};
-constexpr std::array kAlgorithms{algorithm::nccl,
-                                 algorithm::nccl_symm,
-                                 algorithm::nccl_separate,
-                                 algorithm::nccl_fused_norm,
-                                 algorithm::nccl_symm_separate,
-                                 algorithm::nccl_symm_fused_norm,
-                                 algorithm::custom_fused_norm,
-                                 algorithm::oneshot,
-                                 algorithm::twoshot,
-                                 algorithm::floor};
 
 // Far beyond any model, and small enough that num_tokens × hidden_dim × 4 bytes cannot overflow.
 constexpr std::int64_t kMaxHiddenDim = 1 << 20;
@@ -122,7 +112,7 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
         const auto bracket = word.find('['); // oneshot[cluster=8,…]: with these launch parameters
         if (bracket != std::string::npos && word.ends_with(']') && algorithm::is_fused(word.substr(0, bracket)))
             return word;
-        return std::string(kAlgorithms[take_word(map, entry, "algorithms", kAlgorithms)]);
+        return std::string(algorithm::kOwn[take_word(map, entry, "algorithms", algorithm::kOwn)]);
     });
     map.finish();
 

@@ -3,6 +3,7 @@
 
 #include "kernels/types.hpp"
 
+#include <array>
 #include <compare>
 #include <cstdint>
 #include <string>
@@ -56,6 +57,11 @@ inline constexpr std::string_view custom_fused_norm = "custom_fused_norm";
 inline constexpr std::string_view floor = "floor";
 /// In a table's intervals: sizes beyond what was measured. Never a sample's algorithm.
 inline constexpr std::string_view not_measured = "not_measured";
+
+/// Those that a config can name without a library of candidates.
+inline constexpr std::array kOwn{
+    nccl,    nccl_symm, nccl_separate, nccl_fused_norm, nccl_symm_separate, nccl_symm_fused_norm, custom_fused_norm,
+    oneshot, twoshot,   floor};
 
 constexpr bool is_fused(std::string_view name) { return name == oneshot || name == twoshot; }
 } // namespace algorithm
