@@ -24,7 +24,14 @@ std::string base_name(const Sample& sample) { return sample.algorithm.substr(0, 
 
 bool is_ok(const Sample& sample) { return sample.status == SampleStatus::ok; }
 
-std::vector<Configuration> configurations(std::span<const Sample> samples) {
+/// Whether it cannot be the baseline.
+bool is_fused(const Sample& sample, std::span<const PluginInfo> candidates) {
+    return algorithm::is_fused(base_name(sample)) || std::ranges::any_of(candidates, [&](const PluginInfo& candidate) {
+               return candidate.name == sample.algorithm && candidate.role != Role::unfused;
+           });
+}
+
+std::vector<Configuration> configurations(std::span<const Sample> samples, std::span<const PluginInfo> candidates) {
     std::vector<Configuration> result;
     for (std::size_t begin = 0, end = 0; begin < samples.size(); begin = end) {
         while (end < samples.size() && samples[end].point == samples[begin].point) ++end;
@@ -39,7 +46,7 @@ std::vector<Configuration> configurations(std::span<const Sample> samples) {
                 if (!kept || sample.latency_us < kept->latency_us) kept = &sample;
             };
             keep_faster(configuration.fastest);
-            if (!algorithm::is_fused(base_name(sample))) keep_faster(configuration.baseline);
+            if (!is_fused(sample, candidates)) keep_faster(configuration.baseline);
         }
         // Communicators are compared with plain NCCL, as in vLLM's benchmark_device_communicators.py.
         for (const Sample& sample : configuration.samples)
@@ -118,13 +125,13 @@ std::vector<Sample> fastest_launches(std::span<const Sample> samples) {
     return kept;
 }
 
-std::string bench_text(std::span<const Sample> samples) {
+std::string bench_text(std::span<const Sample> samples, std::span<const PluginInfo> candidates) {
     std::size_t width = 24;
     for (const Sample& sample : samples) width = std::max(width, sample.algorithm.size() + 2);
     const std::string rule(width + 48, '=');
     const std::string thin(width + 48, '-');
     std::string text;
-    for (const Configuration& configuration : configurations(samples)) {
+    for (const Configuration& configuration : configurations(samples, candidates)) {
         const Point& point = configuration.samples.front().point;
         text += "\n" + rule + "\n" + title(point) + "\n" + subtitle(point) + "\n" + rule + "\n";
         text += padded("Algorithm", width) + padded("Time (us)", 12) + padded("Speedup", 12) +
@@ -141,12 +148,12 @@ std::string bench_text(std::span<const Sample> samples) {
     return text;
 }
 
-std::string bench_markdown(std::span<const Sample> samples) {
+std::string bench_markdown(std::span<const Sample> samples, std::span<const PluginInfo> candidates) {
     std::string text = "# Fused all-reduce benchmark\n\n";
     if (!samples.empty())
         text += samples.front().sku + ", compute capability " + samples.front().compute_capability +
                 ". Times in us: CUDA graphs, the slowest rank, median over replays.\n";
-    for (const Configuration& configuration : configurations(samples)) {
+    for (const Configuration& configuration : configurations(samples, candidates)) {
         const Point& point = configuration.samples.front().point;
         text += "\n## Configuration: " + title(point) + "\n\n" + subtitle(point) + "\n\n";
         text += "Fastest: " + fastest_of(configuration) +
@@ -158,7 +165,8 @@ std::string bench_markdown(std::span<const Sample> samples) {
     return text;
 }
 
-std::string bench_json(std::span<const Sample> samples, const BenchSettings& settings) {
+std::string bench_json(std::span<const Sample> samples, const BenchSettings& settings,
+                       std::span<const PluginInfo> candidates) {
     YAML::Node document;
     if (!samples.empty()) {
         document["sku"] = text_node(samples.front().sku);
@@ -168,7 +176,7 @@ std::string bench_json(std::span<const Sample> samples, const BenchSettings& set
     document["trials"] = number_node(settings.trials);
     document["graph_calls"] = number_node(settings.graph_calls);
     document["results"] = YAML::Node(YAML::NodeType::Sequence);
-    for (const Configuration& configuration : configurations(samples)) {
+    for (const Configuration& configuration : configurations(samples, candidates)) {
         const Point& point = configuration.samples.front().point;
         YAML::Node entry;
         entry["pattern"] = text_node(to_string(point.cell.pattern));

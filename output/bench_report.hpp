@@ -3,6 +3,7 @@
 /// unfused one (against plain NCCL where communicators alone are compared), and how far it is above the floor
 /// (tuner/fit/floor.hpp). The first columns of vLLM's and SGLang's benchmark_fused_collective.py, in µs.
 
+#include "tuner/plugin_info.hpp"
 #include "tuner/samples/sample.hpp"
 
 #include <span>
@@ -16,9 +17,10 @@ namespace crossover {
 std::vector<Sample> fastest_launches(std::span<const Sample> samples);
 
 /// For the terminal: a table for each configuration, in the samples' order.
-std::string bench_text(std::span<const Sample> samples);
+/// @param candidates  that are not ours: those with a fused role are no baseline
+std::string bench_text(std::span<const Sample> samples, std::span<const PluginInfo> candidates = {});
 /// The same as Markdown, with a heading that says where it was measured.
-std::string bench_markdown(std::span<const Sample> samples);
+std::string bench_markdown(std::span<const Sample> samples, std::span<const PluginInfo> candidates = {});
 
 /// How the times came about, for those who read them later.
 struct BenchSettings {
@@ -27,6 +29,7 @@ struct BenchSettings {
     int graph_calls = 0;
 };
 /// The same as JSON: the settings, and one object a configuration in `results`.
-std::string bench_json(std::span<const Sample> samples, const BenchSettings& settings);
+std::string bench_json(std::span<const Sample> samples, const BenchSettings& settings,
+                       std::span<const PluginInfo> candidates = {});
 
 } // namespace crossover

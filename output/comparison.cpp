@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 namespace crossover {
 namespace {
@@ -53,6 +54,14 @@ std::vector<Difference> find_differences(const Table& before, const Table& after
     for (const auto& [name, unused] : names)
         software("environment", name, value_of(from.environment, name), value_of(to.environment, name));
     software("cache", "cache state", value_of(from.extra, "cache"), value_of(to.extra, "cache"));
+    // Another build of an engine's kernels is what a comparison is made for: it is told, and blocks nothing.
+    std::set<std::string> candidates;
+    for (const auto* const extra : {&from.extra, &to.extra})
+        for (const auto& [key, unused] : *extra)
+            if (key.starts_with(kCandidatePrefix)) candidates.insert(key);
+    for (const std::string& key : candidates)
+        if (const std::string a = value_of(from.extra, key), b = value_of(to.extra, key); a != b)
+            differences.push_back({key + ": " + shown(a) + " → " + shown(b), false, ""});
     // A recording is a measurement, replayed; imported samples are another program's.
     const auto origin = [](const Table& table) {
         return std::string(table.source == "import" ? "import" : "measured");

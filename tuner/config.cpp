@@ -2,6 +2,7 @@
 
 #include "tuner/config_yaml.hpp"
 #include "tuner/read_file.hpp"
+#include "tuner/roles.hpp"
 #include "tuner/yaml_map.hpp"
 #include "tuner/yaml_writer.hpp"
 
@@ -109,6 +110,8 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
     take_number(map, "max_message_bytes", config.max_message_bytes, std::uint64_t{1}, std::uint64_t{1} << 40);
     config.algorithms = take_list(map, "algorithms", [&](const YAML::Node& entry) {
         auto word = map.as<std::string>(entry, "algorithms");
+        for (const PluginInfo& candidate : config.candidates)
+            if (candidate.name == word) return word;
         const auto bracket = word.find('['); // oneshot[cluster=8,…]: with these launch parameters
         if (bracket != std::string::npos && word.ends_with(']') && algorithm::is_fused(word.substr(0, bracket)))
             return word;
@@ -116,7 +119,8 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
     });
     map.finish();
 
-    const auto fused = std::count_if(config.algorithms.begin(), config.algorithms.end(), algorithm::is_fused);
+    const std::vector<std::string> names = in_roles(config).algorithms;
+    const auto fused = std::count_if(names.begin(), names.end(), algorithm::is_fused);
     const auto bounds = std::count(config.algorithms.begin(), config.algorithms.end(), algorithm::floor);
     if (fused == 0 || fused + bounds == std::ssize(config.algorithms))
         map.fail(map.get_node("algorithms"), fused == 0 ? "no fused algorithm" : "no unfused algorithm to compare with",
@@ -131,6 +135,25 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
                          " bytes, above `max_message_bytes`",
                      "raise it, or add smaller shapes");
     }
+}
+
+PluginInfo parse_candidate(const YAML::Node& node, const std::string& file) {
+    YamlMap map(node, file, "a candidate");
+    PluginInfo info;
+    info.name = map.get<std::string>("name");
+    if (const auto problem = bad_plugin_name(info.name))
+        map.fail(map.get_node("name"), "`name` is `" + info.name + "`, " + *problem, "write the library's own name");
+    info.role = map.get_word("role", parse_role, "oneshot, twoshot, unfused");
+    info.library = map.get<std::string>("library");
+    info.version = map.get<std::string>("version");
+    info.checksum = map.get<std::string>("checksum");
+    const YAML::Node workspace = map.get_node("workspace_bytes");
+    const YamlMap sizes(workspace, file, "`workspace_bytes`");
+    for (const auto& entry : workspace)
+        info.workspace_bytes[sizes.as<int>(entry.first, "workspace_bytes")] =
+            sizes.as<std::uint64_t>(entry.second, "workspace_bytes");
+    map.finish();
+    return info;
 }
 
 void take_measurement(const YAML::Node& node, const std::string& file, Config& config) {
@@ -175,6 +198,19 @@ YAML::Node list_node(const Values& values, ToNode to_node) {
 constexpr auto kNumber = [](auto value) { return number_node(value); };
 constexpr auto kName = [](auto value) { return text_node(to_string(value)); };
 
+YAML::Node candidate_node(const PluginInfo& info) {
+    YAML::Node node;
+    node["name"] = text_node(info.name);
+    node["role"] = text_node(to_string(info.role));
+    node["library"] = text_node(info.library);
+    node["version"] = text_node(info.version);
+    node["checksum"] = text_node(info.checksum);
+    node["workspace_bytes"] = YAML::Node(YAML::NodeType::Map);
+    for (const auto& [world_size, bytes] : info.workspace_bytes)
+        node["workspace_bytes"][std::to_string(world_size)] = number_node(bytes);
+    return node;
+}
+
 } // namespace
 
 std::string_view to_string(CacheState state) { return detail::name_in(kCacheStates, state); }
@@ -188,6 +224,8 @@ std::optional<Search> parse_search(std::string_view name) { return detail::value
 Config parse_config(const YAML::Node& node, const std::string& file) {
     YamlMap map(node, file, "the config");
     Config config;
+    for (const YAML::Node& candidate : map.find_sequence("candidates"))
+        config.candidates.push_back(parse_candidate(candidate, file));
     take_sweep(map.get_node("sweep"), file, config);
     if (const auto measurement = map.find_node("measurement")) take_measurement(*measurement, file, config);
     if (const auto fit = map.find_node("fit")) take_fit(*fit, file, config);
@@ -227,6 +265,7 @@ YAML::Node to_node(const Config& config) {
     YAML::Node validation = node["validation"];
     validation["hidden_dims"] = list_node(config.validation_hidden_dims, kNumber);
     validation["num_tokens"] = list_node(config.validation_num_tokens, kNumber);
+    for (const PluginInfo& candidate : config.candidates) node["candidates"].push_back(candidate_node(candidate));
     return node;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 /// The config of `crossover tune`: what to measure and when to stop. configs/default.yaml documents every key.
 
+#include "tuner/plugin_info.hpp"
 #include "tuner/workload.hpp"
 
 #include <cstdint>
@@ -34,7 +35,7 @@ struct Config {
     std::vector<std::int64_t> hidden_dims;
     std::vector<std::int64_t> num_tokens; // points above max_message_bytes are dropped
     std::uint64_t max_message_bytes = 64ull << 20;
-    std::vector<std::string> algorithms; // names of tuner/workload.hpp
+    std::vector<std::string> algorithms; // names of tuner/workload.hpp, and of candidates
 
     // measurement
     Search search = Search::adaptive;
@@ -54,6 +55,9 @@ struct Config {
     // validation: shapes that no fit sees, every hidden dim with every token count; those of the sweep are left out
     std::vector<std::int64_t> validation_hidden_dims;
     std::vector<std::int64_t> validation_num_tokens;
+
+    // kernels that are not ours; not for config files, but for what is made of --candidate (tuner/roles.hpp)
+    std::vector<PluginInfo> candidates;
 
     bool operator==(const Config&) const = default;
 };

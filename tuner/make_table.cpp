@@ -4,9 +4,12 @@
 #include "tuner/error.hpp"
 #include "tuner/fit/regret.hpp"
 #include "tuner/plan/plan.hpp"
+#include "tuner/roles.hpp"
 
 #include <algorithm>
+#include <filesystem>
 #include <iterator>
+#include <map>
 #include <set>
 
 namespace crossover {
@@ -45,14 +48,38 @@ void note_spent_budget(std::vector<Cell>& cells, std::span<const Sample> fitted,
                          "the budget was spent before the search ended: limits and intervals rest on less";
 }
 
+/// "candidate acme_oneshot": "oneshot, version 1.4.2, libacme.so 0123456789abcdef"
+std::map<std::string, std::string> candidate_lines(const Config& config) {
+    std::map<std::string, std::string> lines;
+    for (const PluginInfo& candidate : config.candidates)
+        lines[std::string(kCandidatePrefix) + candidate.name] =
+            std::string(to_string(candidate.role)) + ", version " + candidate.version + ", " +
+            std::filesystem::path(candidate.library).filename().string() + " " + candidate.checksum;
+    return lines;
+}
+
+/// Workspace of the fused algorithms that a run measures; that of candidates is what they were set up with.
+std::uint64_t fused_workspace(const Config& config, int world_size, std::uint64_t max_message_bytes) {
+    const bool ours = std::any_of(config.algorithms.begin(), config.algorithms.end(), algorithm::is_fused);
+    std::uint64_t bytes = 0;
+    if (ours || config.candidates.empty())
+        bytes = std::min(workspace_bytes(world_size, max_message_bytes), config.workspace_limit_bytes);
+    for (const PluginInfo& candidate : config.candidates)
+        if (const auto found = candidate.workspace_bytes.find(world_size);
+            candidate.role != Role::unfused && found != candidate.workspace_bytes.end())
+            bytes = std::max(bytes, found->second);
+    return bytes;
+}
+
 } // namespace
 
 SplitSamples split_samples(std::span<const Sample> samples, const RunRecord& record) {
     SplitSamples split;
     if (!record.config) return {.fitted = {samples.begin(), samples.end()}, .held_out = {}};
     const std::vector<Point> held_out = validation_points(*record.config);
+    const std::vector<Sample> renamed = in_roles(samples, *record.config);
     std::partition_copy(
-        samples.begin(), samples.end(), std::back_inserter(split.held_out), std::back_inserter(split.fitted),
+        renamed.begin(), renamed.end(), std::back_inserter(split.held_out), std::back_inserter(split.fitted),
         [&](const Sample& sample) { return std::binary_search(held_out.begin(), held_out.end(), sample.point); });
     return split;
 }
@@ -76,6 +103,7 @@ Table make_table(std::span<const Sample> samples, const RunRecord& record, const
     table.provenance = record.provenance;
     table.provenance.sessions = static_cast<int>(sessions.size());
     table.provenance.samples = std::ssize(samples);
+    if (record.config) table.provenance.extra.merge(candidate_lines(*record.config));
     const auto [fitted, held_out] = split_samples(samples, record);
     table.cells = fit_cells(fitted, options);
     judge(table.cells, held_out);
@@ -90,8 +118,8 @@ FitOptions fit_options(const Config& config) {
     // What was measured ran within the limit: a shape that does not fit it is a skipped sample.
     return {.guard_band = config.guard_band,
             .workspace_bytes =
-                [limit = config.workspace_limit_bytes](const CellKey& key, std::uint64_t max_message_bytes) {
-                    return std::min(workspace_bytes(key.world_size, max_message_bytes), limit);
+                [config](const CellKey& key, std::uint64_t max_message_bytes) {
+                    return fused_workspace(config, key.world_size, max_message_bytes);
                 },
             .workspace_limit_bytes = config.workspace_limit_bytes};
 }

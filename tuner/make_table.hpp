@@ -9,7 +9,8 @@
 
 namespace crossover {
 
-/// The samples that are to be fitted, and those that are to judge the fit: of the config's validation points.
+/// The samples that are to be fitted, and those that are to judge the fit: of the config's validation points. Those of
+/// candidates have the names of their roles.
 struct SplitSamples {
     std::vector<Sample> fitted, held_out;
 };

@@ -8,6 +8,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace crossover {
@@ -120,6 +121,9 @@ struct Fingerprint {
 
     bool operator==(const Fingerprint&) const = default;
 };
+
+/// Begins the keys of `extra` that tell of kernels that are not ours (tuner/roles.hpp): "candidate acme_oneshot".
+inline constexpr std::string_view kCandidatePrefix = "candidate ";
 
 struct Provenance {
     std::string driver, cuda, nccl, date;

@@ -4,6 +4,8 @@
 #include "tuner/cli/options.hpp"
 #include "tuner/cli/words.hpp"
 #include "tuner/config.hpp"
+#include "tuner/plugins/library.hpp"
+#include "tuner/roles.hpp"
 #include "tuner/samples/journal.hpp"
 #ifdef CROSSOVER_HAS_CUDA
 #include "tuner/measure/gpu_tune.hpp"
@@ -77,7 +79,7 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     Request request;
     Config& config = request.config;
     std::vector<std::string> tokens{"128,512,1024,2048"}, hidden{"8192"}, dtypes{"bfloat16"}, quants{"none"},
-        algorithms;
+        algorithms, libraries;
     std::string pattern = "allreduce_residual_rmsnorm", cache = "hot", markdown, json, csv, launch;
     int graph_calls = 0;
     bool no_residual = false, no_oneshot = false, sweep_launch = false;
@@ -92,6 +94,8 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
          "allreduce, allreduce_rmsnorm or allreduce_residual_rmsnorm, the default")
         ("no-residual", po::bool_switch(&no_residual), "without the residual: pattern allreduce_rmsnorm")
         ("algorithms", po::value(&algorithms)->multitoken()->value_name("A..."), "what is compared; all that suit the pattern by default")
+        ("candidate", po::value(&libraries)->value_name("FILE"),
+         "shared library with kernels of an engine (kernels/crossover_candidate.h), compared with the rest; may be given several times")
         ("no-oneshot", po::bool_switch(&no_oneshot), "leave oneshot out")
         ("launch", po::value(&launch)->value_name("L"),
          "launch parameters of oneshot and twoshot, as in cluster=8,clusters=66,threads=128,ahead=1,behind=1")
@@ -145,6 +149,7 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
             config.max_message_bytes =
                 std::max(config.max_message_bytes, static_cast<std::uint64_t>(token_count * dim) * 4);
     config.max_message_bytes = std::max<std::uint64_t>(config.max_message_bytes, 1 << 20);
+    add_candidates(config, inspect_libraries(libraries, config));
     request.markdown = markdown;
     request.json = json;
     request.csv = csv;
@@ -202,12 +207,13 @@ int run_bench(const std::vector<std::string>& arguments) {
     std::vector<Sample> samples = read_samples(folder.path() / "samples.csv");
     if (!request->csv.empty()) write_samples(request->csv, samples);
     samples = fastest_launches(samples);
-    std::cout << bench_text(samples);
-    if (!request->markdown.empty()) write_atomically(request->markdown, bench_markdown(samples));
+    std::cout << bench_text(samples, config.candidates);
+    if (!request->markdown.empty()) write_atomically(request->markdown, bench_markdown(samples, config.candidates));
     if (!request->json.empty())
         write_atomically(
             request->json,
-            bench_json(samples, {.warmup = config.warmup, .trials = config.trials, .graph_calls = config.graph_calls}));
+            bench_json(samples, {.warmup = config.warmup, .trials = config.trials, .graph_calls = config.graph_calls},
+                       config.candidates));
     const bool failed = std::any_of(samples.begin(), samples.end(), [](const Sample& sample) {
         return sample.status == SampleStatus::failed || sample.status == SampleStatus::timeout;
     });

@@ -3,7 +3,7 @@
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/options.hpp"
 #include "tuner/error.hpp"
-#include "tuner/samples/journal.hpp"
+#include "tuner/samples/run_record.hpp"
 
 #include <boost/algorithm/string.hpp>
 
@@ -95,7 +95,7 @@ fs::path samples_beside(const std::string& name) {
 }
 
 std::vector<Sample> read_samples_of(const Table& table, const fs::path& path) {
-    std::vector<Sample> samples = read_samples(path);
+    std::vector<Sample> samples = read_samples_in_roles(path);
     const auto other = std::find_if(samples.begin(), samples.end(),
                                     [&](const Sample& sample) { return sample.sku != table.fingerprint.sku; });
     if (other != samples.end())

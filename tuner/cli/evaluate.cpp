@@ -5,7 +5,7 @@
 #include "tuner/cli/evaluation.hpp"
 #include "tuner/cli/options.hpp"
 #include "tuner/error.hpp"
-#include "tuner/samples/journal.hpp"
+#include "tuner/samples/run_record.hpp"
 #include "tuner/yaml_writer.hpp"
 
 #include <algorithm>
@@ -163,7 +163,7 @@ int run_evaluate(const std::vector<std::string>& arguments) {
     std::vector<Sample> samples;
     std::set<std::string> skus;
     for (const std::string& file : sample_files) {
-        std::vector<Sample> more = read_samples(file);
+        std::vector<Sample> more = read_samples_in_roles(file);
         if (more.empty()) throw InputError(file, "holds no samples", "name a file with some");
         int next_session = 0; // sessions of different files are different sessions
         for (const Sample& sample : samples) next_session = std::max(next_session, sample.session + 1);

@@ -9,7 +9,9 @@
 #include "tuner/make_table.hpp"
 #include "tuner/plan/gpu_seconds.hpp"
 #include "tuner/plan/run_session.hpp"
+#include "tuner/plugins/library.hpp"
 #include "tuner/progress.hpp"
+#include "tuner/roles.hpp"
 #include "tuner/samples/recording.hpp"
 #ifdef CROSSOVER_HAS_CUDA
 #include "comm/launch.hpp"
@@ -52,6 +54,7 @@ struct Request {
 std::optional<Request> parse_request(const std::vector<std::string>& arguments) {
     Request request;
     std::string config, out, recording, search;
+    std::vector<std::string> libraries;
     int sessions = 0;
     po::options_description options;
     // clang-format off
@@ -60,6 +63,9 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         ("out", po::value(&out)->value_name("DIR")->default_value("out"), "folder to write into")
         ("recording", po::value(&recording)->value_name("DIR"),
          "replay this run folder (or its name in configs/recordings), even if there are GPUs")
+        ("candidate", po::value(&libraries)->value_name("FILE"),
+         "shared library with kernels of an engine (kernels/crossover_candidate.h); its oneshot and twoshot take the "
+         "place of ours; may be given several times")
         ("search", po::value(&search)->value_name("NAME"),
          "adaptive: the points that decide; grid: all of them; instead of the config's")
         ("sessions", po::value(&sessions)->value_name("N"), "sessions to measure, instead of the config's")
@@ -72,6 +78,9 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     request.any_sessions = request.default_config && values->count("sessions") == 0;
     request.config_path = request.default_config ? shown(data_folder() / "default.yaml") : config;
     request.config = read_config(request.config_path);
+    if (!request.config.candidates.empty())
+        throw InputError(request.config_path.string(), "`candidates` is not for configs", "use --candidate FILE");
+    take_candidates(request.config, inspect_libraries(libraries, request.config));
     request.out = out;
     if (values->count("recording") != 0) request.recording = recording;
     if (values->count("search") != 0) {
@@ -150,7 +159,11 @@ Replay replay(const Request& request, const std::string& why) {
     std::cout << why << "replaying the recording " << shown(directory) << " (" << recorded.fingerprint.sku << ", "
               << recorded.provenance.date << ")\n";
 
-    Replay replay{.record = {}, .config = request.config, .recorded = {}};
+    if (!request.config.candidates.empty())
+        throw InputError("--candidate", "a recording runs no kernels", "measure on GPUs, or leave it out");
+    Config asked = request.config;
+    if (recorded.config) take_candidates(asked, recorded.config->candidates);
+    Replay replay{.record = {}, .config = asked, .recorded = {}};
     Config& config = replay.config;
     if (recorded.gpus > 0) std::cout << drop_world_sizes(config, recorded.gpus, "in the recording");
     if (request.any_sessions && config.sessions > recorded.provenance.sessions) {
@@ -165,7 +178,7 @@ Replay replay(const Request& request, const std::string& why) {
                      .fingerprint = source->fingerprint(),
                      .gpus = recorded.gpus,
                      .provenance = source->provenance(),
-                     .config = request.config}; // as asked: what is dropped belongs into the table, too
+                     .config = asked}; // what is dropped belongs into the table, too
     replay_sessions(config, held_out, *source, begin_run(request.out, replay.record, request.resume));
     return replay;
 }
@@ -229,6 +242,7 @@ std::string search_lines(const Table& table, std::span<const Sample> samples, co
         "Samples of the search: " + std::to_string(searched.size()) + " of the grid's " + std::to_string(grid.size()) +
         " (" + share(static_cast<double>(searched.size()), static_cast<double>(grid.size())) + "), " +
         share(gpu_seconds(searched, replay.config), gpu_seconds(grid, replay.config)) + " of its GPU time\n";
+    rest = in_roles(rest, replay.config);
     const Regret regret = summary(regret_report(rest, choice_of(table.cells)).points);
     if (regret.points > 0)
         lines += "Time lost against the best algorithm at the other recorded " + regret_text(regret) + '\n';
@@ -238,7 +252,7 @@ std::string search_lines(const Table& table, std::span<const Sample> samples, co
 /// From the samples in `request.out` to everything else there, and the summary.
 void finish(const Request& request, RunRecord record, const Replay* replay) {
     const std::vector<Sample> samples = read_samples(request.out / "samples.csv");
-    const FitOptions fit = fit_options(request.config);
+    const FitOptions fit = fit_options(*record.config);
     const Table table = make_table(samples, record, fit, cell_keys(request.config));
     record.provenance.sessions = table.provenance.sessions;
     record.provenance.samples = table.provenance.samples;

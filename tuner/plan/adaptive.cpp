@@ -1,6 +1,7 @@
 #include "tuner/make_table.hpp"
 #include "tuner/plan/cell_search.hpp"
 #include "tuner/plan/gpu_seconds.hpp"
+#include "tuner/roles.hpp"
 
 #include <algorithm>
 #include <map>
@@ -107,16 +108,35 @@ class AdaptivePlan : public Plan {
     std::set<CellKey> cut_by_budget_;
 };
 
+/// The search knows what the table knows; it asks for what the samples are called.
+class PlanInRoles : public Plan {
+  public:
+    PlanInRoles(const Config& config, std::size_t batch) : config_(config), plan_(in_roles(config), batch) {}
+
+    std::vector<Trial> next(int session, std::span<const Sample> samples) override {
+        std::vector<Trial> trials = plan_.next(session, in_roles(samples, config_));
+        for (Trial& trial : trials)
+            for (std::string& name : trial.algorithms) name = name_in_samples(name, config_);
+        return trials;
+    }
+    std::size_t expected_points() const override { return plan_.expected_points(); }
+
+  private:
+    Config config_;
+    AdaptivePlan plan_;
+};
+
 } // namespace
 
 std::unique_ptr<Plan> make_adaptive_plan(const Config& config, std::size_t batch) {
+    if (!config.candidates.empty()) return std::make_unique<PlanInRoles>(config, batch);
     return std::make_unique<AdaptivePlan>(config, batch);
 }
 
 std::set<CellKey> cells_cut_by_budget(const Config& config, std::span<const Sample> samples) {
     if (config.search != Search::adaptive || (config.budget_samples == 0 && config.budget_seconds == 0)) return {};
-    AdaptivePlan plan(config, 1);
-    plan.next(config.sessions - 1, samples);
+    AdaptivePlan plan(in_roles(config), 1);
+    plan.next(config.sessions - 1, in_roles(samples, config));
     return plan.cut_by_budget();
 }
 

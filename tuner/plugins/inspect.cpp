@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <system_error>
 #include <unistd.h>
+#include <utility>
 
 namespace crossover {
 namespace {
@@ -133,6 +134,16 @@ std::vector<PluginInfo> inspect_library(const std::filesystem::path& path, const
     std::vector<PluginInfo> infos = read_description(*text, path);
     for (PluginInfo& info : infos) info.checksum = checksum;
     return infos;
+}
+
+std::vector<PluginInfo> inspect_libraries(const std::vector<std::string>& paths, const Config& config) {
+    std::vector<PluginInfo> all;
+    for (const std::string& path : paths)
+        for (PluginInfo& info : inspect_library(path, {.world_sizes = config.world_sizes,
+                                                      .max_message_bytes = config.max_message_bytes,
+                                                      .workspace_limit_bytes = config.workspace_limit_bytes}))
+            all.push_back(std::move(info));
+    return all;
 }
 
 } // namespace crossover

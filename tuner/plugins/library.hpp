@@ -2,6 +2,7 @@
 /// A loaded library of candidates, and whether it speaks our version of kernels/crossover_candidate.h.
 
 #include "kernels/crossover_candidate.h"
+#include "tuner/config.hpp"
 #include "tuner/plugin_info.hpp"
 
 #include <filesystem>
@@ -53,5 +54,7 @@ struct InspectionRequest {
 /// Describes the candidates of a library from a process of its own, so that one that crashes or hangs while it is
 /// loaded does no harm. @throws InputError as PluginLibrary, and if it does crash or hang
 std::vector<PluginInfo> inspect_library(const std::filesystem::path& path, const InspectionRequest& request);
+/// The candidates of all of them, as the config would set them up.
+std::vector<PluginInfo> inspect_libraries(const std::vector<std::string>& paths, const Config& config);
 
 } // namespace crossover

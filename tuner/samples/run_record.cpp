@@ -4,6 +4,7 @@
 #include "tuner/error.hpp"
 #include "tuner/provenance_yaml.hpp"
 #include "tuner/read_file.hpp"
+#include "tuner/roles.hpp"
 #include "tuner/write_atomically.hpp"
 #include "tuner/yaml_map.hpp"
 #include "tuner/yaml_writer.hpp"
@@ -106,6 +107,14 @@ std::string to_yaml(const RunRecord& record) { return write_yaml(to_document(rec
 
 void write_provenance(const std::filesystem::path& path, const RunRecord& record) {
     write_atomically(path, to_yaml(record));
+}
+
+std::vector<Sample> read_samples_in_roles(const std::filesystem::path& path) {
+    std::vector<Sample> samples = read_samples(path);
+    const std::filesystem::path provenance = path.parent_path() / "provenance.yaml";
+    if (!std::filesystem::exists(provenance)) return samples;
+    const RunRecord record = read_provenance(provenance);
+    return record.config ? in_roles(samples, *record.config) : samples;
 }
 
 Journal begin_run(const std::filesystem::path& folder, const RunRecord& record, bool resume) {

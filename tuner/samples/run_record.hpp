@@ -31,6 +31,10 @@ std::string to_yaml(const RunRecord& record);
 /// Writes it atomically. @throws InputError if it cannot
 void write_provenance(const std::filesystem::path& path, const RunRecord& record);
 
+/// Reads samples.csv as the table of its run sees it: candidates under the names of their roles (tuner/roles.hpp), if
+/// the provenance.yaml beside it tells of some. @throws InputError as the readers of both
+std::vector<Sample> read_samples_in_roles(const std::filesystem::path& path);
+
 /// Opens `folder` for a run, before anything is measured: creates it, writes provenance.yaml, opens samples.csv.
 ///
 /// With `resume`, samples that are there are kept, and their record must agree with `record` in machine, software and
