@@ -110,7 +110,7 @@ void fused_norm(const FusedAllReduce& call, bool pdl, cudaStream_t stream);
 void add_residual(const FusedAllReduce& call, bool pdl, cudaStream_t stream);
 /// normed = round(RMSNorm(source) · gamma); [num_tokens, hidden_dim] of dtype
 void rmsnorm(const FusedAllReduce& call, const void* source, void* normed, bool pdl, cudaStream_t stream);
-/// output = quantize(normed)
+/// output = quantize(normed), of whatever pattern
 void quantize(const FusedAllReduce& call, const void* normed, bool pdl, cudaStream_t stream);
 } // namespace unfused
 

@@ -2,6 +2,7 @@
 
 #include "comm/cuda_check.hpp"
 #include "kernels/launch.hpp"
+#include "kernels/moe_launch.hpp"
 
 #include <cuda_runtime.h>
 
@@ -23,8 +24,12 @@ std::optional<WaitTimeout> read_timeout(const Workspace& workspace, cudaStream_t
     return timeout_of(control);
 }
 
-void launch_kernel(Kernel kernel, const device::Arguments& arguments, const LaunchParameters& launch,
-                   cudaStream_t stream) {
+namespace {
+
+/// `ctas` in all.
+template <class Arguments>
+void launch_with(void (*kernel)(Arguments), const Arguments& arguments, int ctas, const LaunchParameters& launch,
+                 cudaStream_t stream) {
     if (launch.cluster_size > 8) // more than 8 is not portable: it must be asked for
         CROSSOVER_CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                                   cudaFuncAttributeNonPortableClusterSizeAllowed, 1));
@@ -39,12 +44,24 @@ void launch_kernel(Kernel kernel, const device::Arguments& arguments, const Laun
         attributes[count++].val.programmaticStreamSerializationAllowed = 1;
     }
     cudaLaunchConfig_t config{};
-    config.gridDim = dim3(static_cast<unsigned>(arguments.clusters * launch.cluster_size));
+    config.gridDim = dim3(static_cast<unsigned>(ctas));
     config.blockDim = dim3(static_cast<unsigned>(launch.threads));
     config.stream = stream;
     config.attrs = attributes;
     config.numAttrs = count;
     CROSSOVER_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, arguments));
+}
+
+} // namespace
+
+void launch_kernel(Kernel kernel, const device::Arguments& arguments, const LaunchParameters& launch,
+                   cudaStream_t stream) {
+    launch_with(kernel, arguments, arguments.clusters * launch.cluster_size, launch, stream);
+}
+
+void launch_kernel(MoeKernel kernel, const device::MoeArguments& arguments, const MoeLaunch& launch,
+                   cudaStream_t stream) {
+    launch_with(kernel, arguments, launch.ctas, {.threads = launch.threads, .pdl = launch.pdl}, stream);
 }
 
 } // namespace crossover

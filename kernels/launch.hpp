@@ -19,6 +19,9 @@ device::Arguments fused_arguments(Fused algorithm, const FusedAllReduce& call, c
 /// Arguments of a kernel without communication: one CTA (or more) per token.
 device::Arguments local_arguments(const FusedAllReduce& call, const LaunchParameters& launch);
 
+/// Bytes of each of a workspace's two generations of slots.
+std::size_t generation_bytes(const Workspace& workspace);
+
 /// What the first thread that gave up has recorded, if one has.
 std::optional<WaitTimeout> timeout_of(const device::Control& control);
 
@@ -33,8 +36,8 @@ using Constant = std::integral_constant<decltype(Value), Value>;
 
 /// visit(value) with the one of `Values` that equals `value`, as a compile-time constant.
 template <auto... Values, class T, class Visit>
-Kernel with_constant(T value, Visit visit) {
-    Kernel kernel = nullptr;
+auto with_constant(T value, Visit visit) {
+    std::common_type_t<decltype(visit(Constant<Values>{}))...> kernel = nullptr;
     static_cast<void>(((value == Values && (kernel = visit(Constant<Values>{}), true)) || ...));
     return kernel;
 }

@@ -22,11 +22,6 @@ int units_per_row(const FusedAllReduce& call) {
         ceil_div(call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype)), kUnitBytes));
 }
 
-std::size_t generation_bytes(const Workspace& workspace) {
-    const std::size_t slots = workspace.bytes > kControlBytes ? workspace.bytes - kControlBytes : 0;
-    return slots / 2 / kUnitBytes * kUnitBytes;
-}
-
 bool aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % kVectorBytes == 0; }
 
 std::optional<std::string> unsupported_call(const FusedAllReduce& call) {
@@ -91,6 +86,11 @@ void fill_shape(Arguments& a, const FusedAllReduce& call, const LaunchParameters
 }
 
 } // namespace
+
+std::size_t generation_bytes(const Workspace& workspace) {
+    const std::size_t slots = workspace.bytes > kControlBytes ? workspace.bytes - kControlBytes : 0;
+    return slots / 2 / kUnitBytes * kUnitBytes;
+}
 
 SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
                        const LaunchParameters& launch) {

@@ -13,14 +13,18 @@ void require(bool condition, const char* what) {
     if (!condition) throw std::invalid_argument(what);
 }
 
-void check(const ReferenceCall& call) {
+void check_shape(const ReferenceCall& call) {
     require(call.world_size >= 1 && call.hidden_dim >= 1, "reference: world_size and hidden_dim must be positive");
     require(call.input != nullptr, "reference: input is missing");
+    require(call.quant != Quant::fp4 || call.hidden_dim % kFp4BlockSize == 0,
+            "reference: fp4 needs a hidden_dim that is a multiple of 16");
+}
+
+void check(const ReferenceCall& call) {
+    check_shape(call);
     require(!has_residual(call.pattern) || call.residual, "reference: the pattern needs a residual");
     require(!has_norm(call.pattern) || call.gamma, "reference: the pattern needs gamma");
     require(call.quant == Quant::none || has_norm(call.pattern), "reference: only a normed output is quantized");
-    require(call.quant != Quant::fp4 || call.hidden_dim % kFp4BlockSize == 0,
-            "reference: fp4 needs a hidden_dim that is a multiple of 16");
 }
 
 /// round_dtype(sum of the ranks' inputs + residual), summed in Accumulator.
@@ -58,13 +62,12 @@ void quantize_fp4_block(std::span<const double> values, double global_scale, Ref
     for (const double y : values) row.codes.push_back(scale == 0 ? 0 : encode(kE2M1, y * global_scale / scale));
 }
 
-void quantize(const ReferenceCall& call, ReferenceRow& row) {
+void quantize(const ReferenceCall& call, std::span<const double> source, ReferenceRow& row) {
     if (call.quant == Quant::fp4) {
-        for (std::size_t begin = 0; begin < row.normed.size(); begin += kFp4BlockSize)
-            quantize_fp4_block(std::span(row.normed).subspan(begin, kFp4BlockSize), call.fp4_global_scale, row);
+        for (std::size_t begin = 0; begin < source.size(); begin += kFp4BlockSize)
+            quantize_fp4_block(source.subspan(begin, kFp4BlockSize), call.fp4_global_scale, row);
         return;
     }
-    const std::vector<double>& source = has_norm(call.pattern) ? row.normed : row.reduced;
     const double divisor = call.quant == Quant::fp8 ? double{call.fp8_scale} : 1.0;
     for (const double value : source) row.codes.push_back(encode(output_format(call), value / divisor));
 }
@@ -75,7 +78,17 @@ ReferenceRow reference_row(const ReferenceCall& call, std::int64_t token) {
     ReferenceRow row;
     row.reduced = reduce<double>(call, token);
     if (has_norm(call.pattern)) row.normed = rmsnorm(call, row.reduced);
-    quantize(call, row);
+    quantize(call, has_norm(call.pattern) ? row.normed : row.reduced, row);
+    row.output = dequantized(call, row.codes, row.scales);
+    return row;
+}
+
+ReferenceRow dispatched_row(const ReferenceCall& call, int rank, std::int64_t token) {
+    check_shape(call);
+    ReferenceRow row;
+    for (std::int64_t column = 0; column < call.hidden_dim; ++column)
+        row.reduced.push_back(call.input(rank, token, column));
+    quantize(call, row.reduced, row);
     row.output = dequantized(call, row.codes, row.scales);
     return row;
 }

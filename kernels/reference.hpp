@@ -59,6 +59,10 @@ struct ReferenceRow {
 /// @throws std::invalid_argument for a call that has no meaning (see ReferenceCall)
 ReferenceRow reference_row(const ReferenceCall& call, std::int64_t token);
 
+/// A rank's row after moe_dispatch: y is its input, as it is. Of `call` the options that quantization needs, and
+/// `input`. (A row after moe_combine is `reduced` of the pattern `allreduce`, `token` counted among all ranks' rows.)
+ReferenceRow dispatched_row(const ReferenceCall& call, int rank, std::int64_t token);
+
 /// r as the fused kernels' contract has it, bit for bit: contributions added in rank order in fp32, then the residual,
 /// then one rounding to dtype. Differs from ReferenceRow::reduced only where fp32 cannot hold a partial sum.
 std::vector<double> reduced_in_rank_order(const ReferenceCall& call, std::int64_t token);

@@ -126,6 +126,8 @@ void rmsnorm(const FusedAllReduce& call, const void* source, void* normed, bool 
 
 void quantize(const FusedAllReduce& call, const void* normed, bool pdl, cudaStream_t stream) {
     FusedAllReduce quantize = call;
+    quantize.pattern = Pattern::allreduce_rmsnorm; // what may be quantized: the norm is done
+    quantize.gamma = normed;                       // loaded, not used
     quantize.input = normed;
     const LaunchParameters launch = local_launch(quantize, pdl);
     const device::Arguments arguments = local_arguments(quantize, launch);

@@ -5,28 +5,16 @@
 #include "kernels/device/place.cuh"
 #include "kernels/device/protocol.cuh"
 #include "kernels/device/quantize.cuh"
+#include "kernels/device/rank_sum.cuh"
 #include "kernels/device/row_sum.cuh"
 
 namespace crossover::device {
 
-/// By value and by word: a conditional between array elements would put the array into local memory.
-__device__ __forceinline__ Vector select(bool first, Vector a, Vector b) {
-    return {first ? a.x : b.x, first ? a.y : b.y, first ? a.z : b.z, first ? a.w : b.w};
-}
-
-/// Of the other ranks' contributions, in rank order with this rank left out, the one of `rank`.
-__host__ __device__ constexpr int without(int own_rank, int rank) { return rank - (rank > own_rank); }
-
-/// r = round(Σ x_rank + residual), or round(Σ x_rank): in rank order, fp32, one rounding. others[without(rank, peer)]
-/// is the peer's x.
+/// r = round(Σ x_rank + residual), or round(Σ x_rank): in rank order, fp32, one rounding.
 template <DType D, int N>
 __device__ __forceinline__ Vector reduced(const Vector (&others)[N], int rank, const Vector& own, const Arguments& a,
                                           const Vector& residual) {
-    // The last element of `others` is padding: no rank but the own one could be there.
-    Floats<D> sum = unpack<D>(select(rank == 0, own, others[0]));
-#pragma unroll
-    for (int peer = 1; peer < N; ++peer)
-        add<D>(sum, select(peer == rank, own, select(peer > rank, others[peer - 1], others[peer])));
+    Floats<D> sum = sum_in_rank_order<D>(others, rank, own);
     if (a.has_residual) add<D>(sum, residual);
     return pack<D>(sum);
 }
@@ -41,8 +29,7 @@ class Epilogue {
 #pragma unroll
         for (int k = 0; k < K; ++k)
             gamma_[k] = place.has(a, k) ? load_tensor(a.gamma, place.vector(a, 0, k)) : Vector{};
-        if constexpr (Q == Quant::fp8) scale_ = 1.0f / *a.quant_scale;
-        if constexpr (Q == Quant::fp4) scale_ = *a.quant_scale;
+        factor_ = quant_factor<Q>(a.quant_scale);
     }
 
     /// Writes the outputs of one row from r, of which this thread holds r[k] where place.has(k) and zeros elsewhere. By
@@ -67,24 +54,20 @@ class Epilogue {
             if (k < place_.units) write_quantized(normed(r[k], rstd, k), token, k);
     }
 
-    /// Writes y, a row's k-th unit, rounded or quantized. By whole warps: fp4 blocks span lanes.
+    /// Writes y, a row's k-th unit, rounded or quantized. By whole warps.
     __device__ __forceinline__ void write_quantized(const Floats<D>& y, std::int64_t token, int k) const {
         const std::int64_t vector = place_.vector(a_, token, k);
         if constexpr (Q == Quant::none) {
             if (place_.has(a_, k)) store_tensor(a_.output, vector, pack<D>(y));
-        } else if constexpr (Q == Quant::fp8) {
-            unsigned word[kSize / 4];
-#pragma unroll
-            for (int i = 0; i < kSize / 4; ++i)
-                word[i] = e4m3_pair(y.at[4 * i] * scale_, y.at[4 * i + 1] * scale_) |
-                          e4m3_pair(y.at[4 * i + 2] * scale_, y.at[4 * i + 3] * scale_) << 16;
-            if (!place_.has(a_, k)) return;
-            if constexpr (kSize == 8)
-                static_cast<uint2*>(a_.output)[vector] = {word[0], word[1]};
-            else
-                static_cast<unsigned*>(a_.output)[vector] = word[0];
         } else {
-            write_fp4(y, vector, token, k);
+            const Quantized<D, Q> q = quantized<D, Q>(y, factor_);
+            if (!place_.has(a_, k)) return;
+            static_cast<Codes<D, Q>*>(a_.output)[vector] = q.codes;
+            if (Q != Quant::fp4 || place_.lane % kLanesPerBlock<D> != 0) return;
+            const int block = ((place_.first_unit + k) * kWarp + place_.lane) / kLanesPerBlock<D>;
+            const int blocks = a_.vectors_per_row / kLanesPerBlock<D>;
+            static_cast<unsigned char*>(a_.output_scales)[scale_offset(token, block, blocks, a_.swizzled_scales)] =
+                q.block_scale;
         }
     }
 
@@ -107,40 +90,10 @@ class Epilogue {
         return y;
     }
 
-    __device__ __forceinline__ void write_fp4(const Floats<D>& y, std::int64_t vector, std::int64_t token,
-                                              int k) const {
-        constexpr int lanes_per_block = kFp4Block / kSize;
-        float largest = 0;
-#pragma unroll
-        for (int i = 0; i < kSize; ++i) largest = fmaxf(largest, fabsf(y.at[i]));
-#pragma unroll
-        for (int offset = 1; offset < lanes_per_block; offset *= 2)
-            largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, offset));
-        const unsigned char block_scale =
-            static_cast<unsigned char>(e4m3_pair(__fdiv_rn(__fmul_rn(scale_, largest), 6.0f), 0.0f) & 0xFF);
-        const float scale_back = e4m3_to_float(block_scale);
-        const float factor = scale_back == 0.0f ? 0.0f : __fdiv_rn(scale_, scale_back);
-        unsigned codes = 0;
-#pragma unroll
-        for (int i = 0; i < kSize / 2; ++i)
-            codes |= e2m1_pair(y.at[2 * i] * factor, y.at[2 * i + 1] * factor) << (8 * i);
-        if (!place_.has(a_, k)) return;
-        if constexpr (kSize == 8)
-            static_cast<unsigned*>(a_.output)[vector] = codes;
-        else
-            static_cast<unsigned short*>(a_.output)[vector] = static_cast<unsigned short>(codes);
-        if (place_.lane % lanes_per_block == 0) {
-            const int block = ((place_.first_unit + k) * kWarp + place_.lane) / lanes_per_block;
-            const int blocks = a_.vectors_per_row / lanes_per_block;
-            static_cast<unsigned char*>(a_.output_scales)[scale_offset(token, block, blocks, a_.swizzled_scales)] =
-                block_scale;
-        }
-    }
-
     const Arguments& a_;
     const Place& place_;
     Vector gamma_[K];
-    float scale_ = 1;
+    float factor_ = 1;
 };
 
 } // namespace crossover::device

@@ -29,6 +29,26 @@ __device__ __forceinline__ void store_slot(std::byte* slot, const Vector& v) {
                  : "memory");
 }
 
+/// A flag is the first word of a slot. What a thread has done, and others before a barrier with it, comes before its
+/// release; who sees the released value by an acquire, and others after a barrier with him, comes after it.
+__device__ __forceinline__ void store_flag(std::byte* slot, unsigned value) {
+    asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(slot), "r"(value) : "memory");
+}
+__device__ __forceinline__ void release_flag(std::byte* slot, unsigned value) {
+    asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(slot), "r"(value) : "memory");
+}
+__device__ __forceinline__ unsigned acquire_flag(const std::byte* slot) {
+    unsigned value;
+    asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(value) : "l"(slot) : "memory");
+    return value;
+}
+
+/// To a tensor of another rank, who reads it after a flag.
+template <class T>
+__device__ __forceinline__ void store_to_peer(T* address, const T& value) {
+    *address = value;
+}
+
 /// After a look at `slot` that found no data. A GPU looks again at once; a CPU runs another thread.
 __device__ __forceinline__ void between_looks(const std::byte*) {}
 

@@ -3,6 +3,8 @@
 
 #include "kernels/device/element.cuh"
 
+#include <type_traits>
+
 namespace crossover::device {
 
 /// The e2m1 code (0…15) nearest to x, ties to even, |x| > 6 (and NaN, to +6) saturating: exact, with no conversion
@@ -23,6 +25,65 @@ __device__ __forceinline__ unsigned e2m1_pair(float low, float high) {
         return e2m1_instruction(low, high);
     else
         return e2m1_software(low) | e2m1_software(high) << 4;
+}
+
+/// The elements of one vector as they lie in an output: values of D, or codes.
+template <DType D, Quant Q>
+using Codes =
+    std::conditional_t<Q == Quant::none, Vector,
+                       std::conditional_t<Q == Quant::fp8, std::conditional_t<Floats<D>::size == 8, uint2, unsigned>,
+                                          std::conditional_t<Floats<D>::size == 8, unsigned, unsigned short>>>;
+
+template <DType D, Quant Q>
+struct Quantized {
+    Codes<D, Q> codes;
+    unsigned char block_scale; // fp4: of the block that the vector is a part of; the same in all of its lanes
+};
+template <DType D>
+inline constexpr int kLanesPerBlock = kFp4Block / Floats<D>::size;
+
+/// The factor of quantized(): fp8 divides by the tensor's scale, fp4 multiplies with it.
+template <Quant Q>
+__device__ __forceinline__ float quant_factor(const float* quant_scale) {
+    if constexpr (Q == Quant::fp8) return 1.0f / *quant_scale;
+    if constexpr (Q == Quant::fp4) return *quant_scale;
+    return 1;
+}
+
+/// y in fp8 or fp4. By whole warps: fp4 blocks span lanes.
+template <DType D, Quant Q>
+__device__ __forceinline__ Quantized<D, Q> quantized(const Floats<D>& y, float factor) {
+    constexpr int kSize = Floats<D>::size;
+    Quantized<D, Q> result{};
+    static_assert(Q != Quant::none);
+    if constexpr (Q == Quant::fp8) {
+        unsigned word[kSize / 4];
+#pragma unroll
+        for (int i = 0; i < kSize / 4; ++i)
+            word[i] = e4m3_pair(y.at[4 * i] * factor, y.at[4 * i + 1] * factor) |
+                      e4m3_pair(y.at[4 * i + 2] * factor, y.at[4 * i + 3] * factor) << 16;
+        if constexpr (kSize == 8)
+            result.codes = {word[0], word[1]};
+        else
+            result.codes = word[0];
+    } else {
+        float largest = 0;
+#pragma unroll
+        for (int i = 0; i < kSize; ++i) largest = fmaxf(largest, fabsf(y.at[i]));
+#pragma unroll
+        for (int offset = 1; offset < kLanesPerBlock<D>; offset *= 2)
+            largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, offset));
+        result.block_scale =
+            static_cast<unsigned char>(e4m3_pair(__fdiv_rn(__fmul_rn(factor, largest), 6.0f), 0.0f) & 0xFF);
+        const float scale_back = e4m3_to_float(result.block_scale);
+        const float block_factor = scale_back == 0.0f ? 0.0f : __fdiv_rn(factor, scale_back);
+        unsigned codes = 0;
+#pragma unroll
+        for (int i = 0; i < kSize / 2; ++i)
+            codes |= e2m1_pair(y.at[2 * i] * block_factor, y.at[2 * i + 1] * block_factor) << (8 * i);
+        result.codes = static_cast<Codes<D, Q>>(codes);
+    }
+    return result;
 }
 
 /// Where the scale of block `block` of row `row` lies, in bytes. Swizzled: tiles of 128 rows × 4 blocks, as

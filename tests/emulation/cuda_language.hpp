@@ -43,5 +43,6 @@ inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 
 void __syncthreads();
+void __syncwarp();
 float __shfl_xor_sync(unsigned mask, float value, int lane_mask);
 unsigned atomicCAS(unsigned* address, unsigned compare, unsigned value);

@@ -10,11 +10,12 @@
 /// touches slots; every seed is another order. Warps, blocks and ranks have speeds that differ up to a thousandfold.
 /// Launches begin as with programmatic dependent launch: once the one before has ended or all its blocks have
 /// triggered. Stores to slots land late, word by word and out of order, as far as the memory model of the protocol
-/// allows it. All blocks are resident at once: a lack of room on the GPU is not emulated.
+/// allows it; flags release and acquire. All blocks are resident at once: a lack of room on the GPU is not emulated.
 
 #include "kernels/device/arguments.hpp"
 #include "kernels/fused_allreduce.hpp"
 #include "kernels/launch.hpp"
+#include "kernels/moe_launch.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -34,8 +35,11 @@ struct Options {
 
     // Faults, to see them found.
     std::function<void(device::Arguments&)> alter = {}; // of each launch
+    std::function<void(device::MoeArguments&)> alter_moe = {};
     bool without_pdl_wait = false;
     bool without_emptying = false; // slots keep what was received
+    bool without_release = false;  // flags overtake what they are to follow
+    bool without_flags = false;    // every flag seems to be there
 };
 
 /// No thread can ever go on, or a thread has done what is undefined on a GPU.

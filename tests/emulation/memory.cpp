@@ -12,9 +12,11 @@ constexpr unsigned kAllWords = 0xF;
 Memory::Memory(int window, std::function<void(const std::byte*)> landed)
     : window_(window), landed_(std::move(landed)) {}
 
-void Memory::store(const std::shared_ptr<Sender>& sender, std::byte* slot, const uint4& value) {
+void Memory::store(const std::shared_ptr<Sender>& sender, std::byte* slot, const void* value, unsigned bytes) {
     if (!std::exchange(sender->listed, true)) senders_.push_back(sender);
-    sender->stores.push_back({slot, value, kAllWords, sender->issued++});
+    const unsigned words = (1u << (bytes + 3) / 4) - 1;
+    std::memcpy(&sender->stores.emplace_back(Sender::Store{slot, {}, bytes, words, sender->issued++}).value, value,
+                bytes);
     while (!sender->stores.empty() &&
            sender->stores[0].number + static_cast<std::uint64_t>(window_) + 1 < sender->issued)
         land(*sender, 0, kAllWords);
@@ -37,11 +39,16 @@ void Memory::land(Sender& sender, std::size_t index, unsigned words) {
     const Sender::Store store = sender.stores[index];
     const unsigned value[4] = {store.value.x, store.value.y, store.value.z, store.value.w};
     for (std::size_t word = 0; word < 4; ++word)
-        if (store.words & words & 1u << word) std::memcpy(store.slot + 4 * word, &value[word], 4);
+        if (store.words & words & 1u << word)
+            std::memcpy(store.slot + 4 * word, &value[word], std::min<std::size_t>(4, store.bytes - 4 * word));
     sender.stores[index].words &= ~words;
     if (sender.stores[index].words == 0)
         sender.stores.erase(sender.stores.begin() + static_cast<std::ptrdiff_t>(index));
     landed_(store.slot);
+}
+
+void Memory::land_all(Sender& sender) {
+    while (!sender.stores.empty()) land(sender, 0, kAllWords);
 }
 
 void Memory::land_any(Random& random) {

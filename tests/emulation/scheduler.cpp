@@ -14,6 +14,11 @@ void launch_kernel(Kernel kernel, const device::Arguments& arguments, const Laun
     stream->machine.scheduler().launch(kernel, arguments, launch, *stream);
 }
 
+void launch_kernel(MoeKernel kernel, const device::MoeArguments& arguments, const MoeLaunch& launch,
+                   cudaStream_t stream) {
+    stream->machine.scheduler().launch(kernel, arguments, launch, *stream);
+}
+
 namespace emulation {
 namespace {
 
@@ -54,19 +59,33 @@ Scheduler::Queue& Scheduler::queue_of(Stream& stream) {
 }
 
 void Scheduler::launch(Kernel kernel, device::Arguments arguments, const LaunchParameters& launch, Stream& stream) {
-    auto grid = std::make_unique<Grid>(Grid{.kernel = kernel,
-                                            .arguments = arguments,
-                                            .workspace = arguments.peers.base[arguments.peers.rank],
-                                            .workspace_bytes = kControlBytes + 2 * arguments.slots.generation_bytes,
-                                            .stream = &stream,
-                                            .pdl = launch.pdl,
-                                            .number = stream.launched++,
-                                            .block_count = arguments.clusters * launch.cluster_size,
-                                            .threads = launch.threads,
-                                            .blocks = {},
-                                            .cluster_meetings = {}});
-    if (options.alter) options.alter(grid->arguments);
-    queue_of(stream).grids.push_back(std::move(grid));
+    const int blocks = arguments.clusters * launch.cluster_size;
+    const std::size_t generation_bytes = arguments.slots.generation_bytes;
+    if (options.alter) options.alter(arguments);
+    enqueue([=] { kernel(arguments); }, arguments.peers, generation_bytes, blocks, launch, stream);
+}
+
+void Scheduler::launch(MoeKernel kernel, device::MoeArguments arguments, const MoeLaunch& launch, Stream& stream) {
+    const std::size_t generation_bytes = arguments.generation_bytes;
+    if (options.alter_moe) options.alter_moe(arguments);
+    enqueue([=] { kernel(arguments); }, arguments.peers, generation_bytes, launch.ctas,
+            {.threads = launch.threads, .pdl = launch.pdl}, stream);
+}
+
+void Scheduler::enqueue(std::function<void()> kernel, const Peers& peers, std::size_t generation_bytes, int blocks,
+                        const LaunchParameters& launch, Stream& stream) {
+    queue_of(stream).grids.push_back(
+        std::make_unique<Grid>(Grid{.kernel = std::move(kernel),
+                                    .cluster_size = launch.cluster_size,
+                                    .workspace = peers.base[peers.rank],
+                                    .workspace_bytes = kControlBytes + 2 * generation_bytes,
+                                    .stream = &stream,
+                                    .pdl = launch.pdl,
+                                    .number = stream.launched++,
+                                    .block_count = blocks,
+                                    .threads = launch.threads,
+                                    .blocks = {},
+                                    .cluster_meetings = {}}));
 }
 
 bool Scheduler::may_begin(const Queue& queue, std::size_t at) const {
@@ -86,7 +105,7 @@ void Scheduler::begin_grids() {
 void Scheduler::begin(Grid& grid) {
     const auto rank = static_cast<std::size_t>(grid.stream->rank);
     const double rank_speed = rank < options.rank_speed.size() ? options.rank_speed[rank] : 1;
-    const int cluster_size = grid.arguments.cluster_size;
+    const int cluster_size = grid.cluster_size;
     grid.cluster_meetings.resize(static_cast<std::size_t>(grid.block_count / cluster_size));
     for (Meeting& meeting : grid.cluster_meetings) meeting.expected = cluster_size * grid.threads;
     for (int index = 0; index < grid.block_count; ++index) {
@@ -110,7 +129,7 @@ void Scheduler::begin(Grid& grid) {
             thread.serial = threads_begun_++;
             thread.fiber.emplace([this, &grid] {
                 try {
-                    grid.kernel(grid.arguments);
+                    grid.kernel();
                 } catch (...) {
                     error_ = std::current_exception();
                 }

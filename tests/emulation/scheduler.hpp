@@ -71,8 +71,8 @@ struct Block {
 };
 
 struct Grid {
-    Kernel kernel;
-    device::Arguments arguments;
+    std::function<void()> kernel; // with its arguments
+    int cluster_size;
     const std::byte* workspace; // of the rank; null without one
     std::size_t workspace_bytes;
     Stream* stream;
@@ -89,6 +89,7 @@ class Scheduler {
     explicit Scheduler(Options options);
 
     void launch(Kernel kernel, device::Arguments arguments, const LaunchParameters& launch, Stream& stream);
+    void launch(MoeKernel kernel, device::MoeArguments arguments, const MoeLaunch& launch, Stream& stream);
     void run();
 
     // By the running thread.
@@ -115,6 +116,8 @@ class Scheduler {
         WaitList for_launch_before;
     };
     Queue& queue_of(Stream& stream);
+    void enqueue(std::function<void()> kernel, const Peers& peers, std::size_t generation_bytes, int blocks,
+                 const LaunchParameters& launch, Stream& stream);
     bool may_begin(const Queue& queue, std::size_t grid) const;
     void begin_grids();
     void begin(Grid& grid);

@@ -54,6 +54,8 @@ T* in_block(T* address, Block& other) {
 
 void __syncthreads() { scheduler().meet(block().meeting, "__syncthreads"); }
 
+void __syncwarp() { scheduler().meet(scheduler().current().warp->meeting, "__syncwarp"); }
+
 float __shfl_xor_sync(unsigned mask, float value, int lane_mask) {
     if (mask != ~0u) throw EmulationError("__shfl_xor_sync with a part of the warp is not emulated");
     Thread& thread = scheduler().current();
@@ -99,6 +101,30 @@ void store_slot(std::byte* slot, const Vector& v) {
     scheduler().memory.store(scheduler().current().sender, slot, v);
 }
 
+void store_flag(std::byte* slot, unsigned value) {
+    if (value == kEmptyWord && scheduler().options.without_emptying) return;
+    store_to_peer(slot, &value, sizeof value);
+}
+
+/// What is to be seen with the flag is there before the flag is on its way. That of the whole block: what threads store
+/// that have not met this one yet, they store later.
+void release_flag(std::byte* slot, unsigned value) {
+    scheduler().preempt();
+    if (!scheduler().options.without_release)
+        for (const auto& thread : block().threads) scheduler().memory.land_all(*thread->sender);
+    scheduler().memory.store(scheduler().current().sender, slot, &value, sizeof value);
+}
+
+unsigned acquire_flag(const std::byte* slot) {
+    const unsigned value = load_slot(slot).x;
+    return scheduler().options.without_flags ? kEmptyWord - 1 : value; // more than any that is waited for
+}
+
+void store_to_peer(void* address, const void* value, unsigned bytes) {
+    scheduler().preempt();
+    scheduler().memory.store(scheduler().current().sender, static_cast<std::byte*>(address), value, bytes);
+}
+
 void between_looks(const std::byte* slot) {
     Vector v;
     std::memcpy(&v, slot, sizeof v);
@@ -122,7 +148,7 @@ void pdl_trigger() { scheduler().trigger(); }
 
 void cluster_sync() {
     Block& own = block();
-    const int cluster = own.cluster_begin / own.grid->arguments.cluster_size;
+    const int cluster = own.cluster_begin / own.grid->cluster_size;
     scheduler().meet(own.grid->cluster_meetings[static_cast<std::size_t>(cluster)], "barrier.cluster");
 }
 
@@ -146,7 +172,7 @@ bool mbarrier_passed(std::uint64_t* barrier, int parity) {
 void store_to_cta(float* slot, std::uint64_t* barrier, int cta, float value) {
     scheduler().preempt();
     Block& own = block();
-    if (cta >= own.grid->arguments.cluster_size) throw EmulationError("a store to a CTA that the cluster has not");
+    if (cta >= own.grid->cluster_size) throw EmulationError("a store to a CTA that the cluster has not");
     const std::shared_ptr<Block> other =
         own.grid->blocks.at(static_cast<std::size_t>(own.cluster_begin) + static_cast<std::size_t>(cta));
     float* const remote_slot = in_block(slot, *other);

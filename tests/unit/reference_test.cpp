@@ -212,6 +212,26 @@ TEST_CASE("fp4 by hand") {
     }
 }
 
+TEST_CASE("a dispatched row is one rank's input, quantized and not normed") {
+    ReferenceCall call = reducing(DType::bfloat16, {{1, 2, 0.5, -1}, {3, 3, 3, 3}});
+    CHECK(dispatched_row(call, 0, 0).output == Values{1, 2, 0.5, -1});
+    CHECK(dispatched_row(call, 1, 0).output == Values{3, 3, 3, 3});
+    call.quant = Quant::fp8;
+    call.fp8_scale = 0.5f;
+    CHECK(dispatched_row(call, 0, 0).codes == Codes{0x40, 0x48, 0x38, 0xC0}); // 2, 4, 1, -2
+    CHECK(dispatched_row(call, 0, 0).output == Values{1, 2, 0.5, -1});
+    call.quant = Quant::fp4;
+    CHECK_THROWS_AS(dispatched_row(call, 0, 0), std::invalid_argument); // 4 is no multiple of 16
+
+    call = reducing(DType::float32, {Values(16, 3.0)});
+    call.quant = Quant::fp4;
+    call.fp4_global_scale = 4;
+    const ReferenceRow row = dispatched_row(call, 0, 0); // sf = 4 · 3 / 6 = 2, code = e2m1(3 · 4 / 2)
+    CHECK(row.scales == Scales{0x40});
+    CHECK(row.codes == Codes(16, 7));
+    CHECK(row.output == Values(16, 3.0));
+}
+
 TEST_CASE("codes in memory") {
     constexpr std::array bytes{std::byte{0x80}, std::byte{0x3F}, std::byte{0x21}, std::byte{0xF0}};
     CHECK(unpack_codes(kBFloat16, bytes) == Codes{0x3F80, 0xF021});

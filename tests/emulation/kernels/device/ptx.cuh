@@ -21,6 +21,14 @@ using Vector = uint4;
 
 Vector load_slot(const std::byte* slot);
 void store_slot(std::byte* slot, const Vector& v);
+void store_flag(std::byte* slot, unsigned value);
+void release_flag(std::byte* slot, unsigned value);
+unsigned acquire_flag(const std::byte* slot);
+void store_to_peer(void* address, const void* value, unsigned bytes);
+template <class T>
+void store_to_peer(T* address, const T& value) {
+    store_to_peer(address, &value, sizeof value);
+}
 void between_looks(const std::byte* slot);
 unsigned load_relaxed_gpu(const unsigned* address);
 void add_relaxed_gpu(unsigned* address, unsigned value);

@@ -1,0 +1,37 @@
+#pragma once
+/// What host and device agree on in the launches of moe.hpp. No CUDA.
+
+#include "kernels/device/arguments.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace crossover::device {
+
+/// Bytes for one flag from each rank.
+inline constexpr int kFlagsBytes = kMaxWorldSize * kVectorBytes;
+/// moe_combine sums a row this many steps after it has sent the others' rows of that step.
+inline constexpr int kCombineBehind = 1;
+
+/// A generation of the workspace holds
+///   moe_dispatch  [CTA][begun, done][rank] flags
+///   moe_combine   [rank] flags, [channel][rank] credits, [channel][stage][sender but me] units; a channel is a warp
+struct MoeArguments {
+    Peers peers; // the workspaces
+    const void* input;
+    void* output[kMaxWorldSize]; // moe_combine: only this rank's
+    void* output_scales[kMaxWorldSize];
+    const float* quant_scale;
+    std::uint64_t timeout_ns;
+    std::size_t generation_bytes;
+    unsigned first[kMaxWorldSize + 1]; // of the vectors of each rank's rows among all ranks'; then their end
+    unsigned vectors_per_row;
+    int stages; // moe_combine: of the ring
+    bool swizzled_scales;
+
+    /// Offsets in a generation of moe_combine.
+    constexpr std::size_t credits(unsigned channel) const { return kFlagsBytes * (std::size_t{1} + channel); }
+    constexpr std::size_t units(unsigned channels) const { return kFlagsBytes * (std::size_t{1} + channels); }
+};
+
+} // namespace crossover::device

@@ -1,0 +1,186 @@
+// moe_dispatch and moe_combine in sequences with all-reduces on one workspace, with late and missing ranks; and broken
+// in every way that can be had from outside of the kernels, to see that the emulated machine finds it.
+
+#include "tests/emulation/emulated_moe.hpp"
+
+#include <doctest/doctest.h>
+
+#include <deque>
+#include <random>
+
+using namespace crossover;
+using namespace crossover::testing;
+using device::MoeArguments;
+
+namespace {
+
+/// Room for rings of a few stages only.
+constexpr std::size_t kSmallWorkspace = std::size_t{64} << 10;
+
+struct Sequence {
+    int world_size = 2;
+    int count = 12;
+    bool all_reduces = true;
+    bool dispatches = true, combines = true;
+    std::vector<TokensPerRank> tokens = {};
+
+    /// What goes wrong in `count` random calls, all enqueued at once; empty if nothing does. Dispatches share one
+    /// output, as in a serving engine: only what its stream's next kernel reads of it counts.
+    std::string outcome(emulation::Options options) const {
+        std::minstd_rand random(static_cast<unsigned>(options.seed));
+        const auto pick = [&](std::size_t choices) { return random() / 7 % choices; };
+        const std::vector<TokensPerRank> choices = tokens.empty() ? splits(world_size, 3) : tokens;
+        EmulatedWorld world(world_size, std::move(options), kSmallWorkspace);
+        MoeResults outputs; // of the largest dispatch
+        for (int rank = 0; rank < world_size; ++rank) outputs.add(std::size_t{128} << 10, std::size_t{32} << 10);
+        std::deque<DispatchTensors> dispatches_made;
+        std::deque<CombineTensors> combines_made;
+        std::deque<CallTensors> all_reduces_made;
+        for (int i = 0; i < count; ++i) {
+            const std::size_t kind = pick(5);
+            const auto seed = static_cast<std::uint64_t>(i);
+            const MoeLaunch launch{.ctas = 1 + static_cast<int>(pick(2)),
+                                   .threads = 32 * (1 + static_cast<int>(pick(2))),
+                                   .pdl = pick(4) != 0};
+            if (kind < 2 && dispatches) {
+                DispatchTensors& tensors = dispatches_made.emplace_back(
+                    MoeDispatch{
+                        .quant = kQuants[pick(3)].value, .hidden_dim = 80, .tokens = choices[pick(choices.size())]},
+                    world_size, seed);
+                for (int rank = 0; rank < world_size; ++rank) {
+                    cudaStream_t const stream = &world.streams[static_cast<std::size_t>(rank)];
+                    moe_dispatch(tensors.call_of(rank, outputs), world.workspaces[static_cast<std::size_t>(rank)],
+                                 launch, stream);
+                    enqueue_copy(outputs.of(rank).output, tensors.of(rank).read_output, stream);
+                    enqueue_copy(outputs.of(rank).scales, tensors.of(rank).read_scales, stream);
+                }
+            } else if (kind < 4 && combines) {
+                combines_made
+                    .emplace_back(MoeCombine{.hidden_dim = 512, .tokens = choices[pick(choices.size())]}, world_size,
+                                  seed)
+                    .enqueue(world, launch);
+            } else if (all_reduces) {
+                FusedAllReduce shape;
+                shape.num_tokens = 3;
+                shape.hidden_dim = 256;
+                world.enqueue(i % 2 ? Fused::oneshot : Fused::twoshot,
+                              all_reduces_made.emplace_back(shape, world_size, 1),
+                              {.cluster_size = 1, .clusters = 2, .threads = 32});
+            }
+        }
+        try {
+            world.machine.run();
+        } catch (const emulation::EmulationError& error) {
+            return error.what();
+        }
+        if (const auto timeout = world.timeout()) return to_string(*timeout);
+        for (DispatchTensors& tensors : dispatches_made) {
+            const auto expected = tensors.gathered_then_quantized();
+            for (const auto& of : tensors.ranks) {
+                if (of.read_output != expected.output) return "wrong values dispatched";
+                for (std::size_t at = 0; at < expected.scales.size();
+                     ++at) // padding is what an earlier call left there
+                    if (expected.scales[at] != kPoison && of.read_scales[at] != expected.scales[at])
+                        return "wrong scales dispatched";
+            }
+        }
+        for (const CombineTensors& tensors : combines_made)
+            if (tensors.wrong() != 0) return "wrong sums";
+        for (const CallTensors& tensors : all_reduces_made)
+            if (tensors.ranks_that_differ(all_reduces_made[0]) != 0) return "wrong all-reduce";
+        if (!all_reduces_made.empty()) all_reduces_made[0].check_against_reference();
+        return "";
+    }
+
+    /// What first goes wrong in runs with the seeds 1…tries.
+    std::string first_failure(emulation::Options options, int tries = 12) const {
+        std::string found;
+        for (int seed = 1; seed <= tries && found.empty(); ++seed) {
+            options.seed = static_cast<std::uint64_t>(seed);
+            found = outcome(options);
+        }
+        return found;
+    }
+};
+
+const Sequence kDispatches{.all_reduces = false, .combines = false};
+const Sequence kCombines{.all_reduces = false, .dispatches = false};
+/// One channel, two ranks, many more units than the ring has stages.
+const Sequence kOnCredit{.all_reduces = false, .dispatches = false, .tokens = {{60, 0}, {0, 60}, {40, 20}}};
+
+} // namespace
+
+TEST_CASE("hundreds of mixed launches in a row") {
+    for (const int size : {2, 4, 8}) {
+        Sequence sequence{.world_size = size, .count = 60 / size};
+        CHECK(sequence.first_failure({}, 12 / CROSSOVER_EMULATED_SHARE) == "");
+        CHECK(sequence.first_failure({.store_window = 12}, 6 / CROSSOVER_EMULATED_SHARE) == "");
+    }
+    CHECK(kOnCredit.first_failure({.store_window = 12}, 6 / CROSSOVER_EMULATED_SHARE) == "");
+}
+
+TEST_CASE("mixed launches with a rank that is a hundred times slower") {
+    for (const int late : {0, 1, 3}) {
+        std::vector<double> speed(4, 1.0);
+        speed[static_cast<std::size_t>(late)] = 0.01;
+        const Sequence sequence{.world_size = 4, .count = 20};
+        CHECK(sequence.first_failure({.rank_speed = speed}, 6 / CROSSOVER_EMULATED_SHARE) == "");
+    }
+}
+
+TEST_CASE("a missing rank ends in a time-out that names it, and a reset makes the workspace usable again") {
+    const TokensPerRank tokens{2, 1, 3, 2};
+    const MoeLaunch launch{.ctas = 1, .threads = 64};
+    for (const bool dispatch : {true, false}) {
+        EmulatedWorld world(4);
+        DispatchTensors rows({.quant = Quant::fp8, .hidden_dim = 64, .tokens = tokens}, 4, 1);
+        CombineTensors sums({.hidden_dim = 64, .tokens = tokens}, 4, 1);
+        for (const std::size_t rank : {0, 1, 3})
+            if (dispatch)
+                moe_dispatch(rows.call_of(static_cast<int>(rank), rows), world.workspaces[rank], launch,
+                             &world.streams[rank]);
+            else
+                moe_combine(sums.call_of(static_cast<int>(rank)), world.workspaces[rank], launch, &world.streams[rank]);
+        world.machine.run();
+        const auto timeout = world.timeout();
+        REQUIRE(timeout);
+        CHECK(timeout->peer == 2);
+        CHECK(timeout->launches == 1);
+        CHECK(timeout->peer_launches == 0);
+        CHECK(timeout->all_resident);
+        // Rank 2 has not said that it has begun: its output may be in use.
+        if (dispatch)
+            for (const std::byte byte : rows.of(2).output) REQUIRE(byte == kPoison);
+        world.reset();
+        rows.enqueue(world, launch);
+        sums.enqueue(world, launch);
+        world.machine.run();
+        REQUIRE_FALSE(world.timeout().has_value());
+        CHECK(rows.of(0) == rows.gathered_then_quantized());
+        CHECK(sums.wrong() == 0);
+    }
+}
+
+TEST_CASE("broken dispatches are found") {
+    CHECK(kDispatches.first_failure({.store_window = 12}) == "");
+    CHECK(kDispatches.first_failure({.without_flags = true}) != ""); // neither `begun` nor `done` is waited for
+    CHECK(kDispatches.first_failure({.store_window = 12, .without_release = true}) != "");
+    CHECK(kDispatches.first_failure({.without_emptying = true}) != "");
+    CHECK(kDispatches.first_failure({.without_pdl_wait = true}) != "");
+    CHECK(kDispatches.first_failure({.alter_moe = [](MoeArguments& a) { a.generation_bytes = 0; }}) != "");
+}
+
+TEST_CASE("broken combines are found") {
+    for (const Sequence& sequence : {kCombines, kOnCredit}) {
+        CHECK(sequence.first_failure({.store_window = 12}) == "");
+        CHECK(sequence.first_failure({.without_emptying = true}) != "");
+        CHECK(sequence.first_failure({.without_pdl_wait = true}) != "");
+        CHECK(sequence.first_failure({.alter_moe = [](MoeArguments& a) { a.generation_bytes = 0; }}) != "");
+    }
+    CHECK(kOnCredit.first_failure({.without_flags = true}) != ""); // credits are not waited for
+    CHECK(kOnCredit.first_failure({.store_window = 12, .without_release = true}) != "");
+    // One stage: a sum waits for a push that waits for it.
+    CHECK(kOnCredit.first_failure({.alter_moe = [](MoeArguments& a) { a.stages = 1; }}) != "");
+    // Ranks without rows wait for nobody but for `begun`: without it they are launches ahead.
+    CHECK(kCombines.first_failure({.without_flags = true}) != "");
+}
