@@ -21,6 +21,8 @@ struct CallTensors {
     void* symm_reduced = nullptr;
 };
 
+class GroupPlugin;
+
 class Candidate {
   public:
     virtual ~Candidate() = default;
@@ -36,6 +38,8 @@ class Candidate {
     virtual bool bit_exact() const { return false; }
     /// How it is launched for this call; goes into the sample's note.
     virtual std::string detail(const CallTensors&) const { return {}; }
+    /// What it runs, if that is not ours; then enqueue() may throw a PluginError.
+    virtual GroupPlugin* plugin() { return nullptr; }
 };
 
 /// What candidates run on: one group of ranks.

@@ -18,9 +18,9 @@ constexpr double kDisturbed = 0.01;
 
 } // namespace
 
-GpuSource::GpuSource(Communicator& world, const Config& config, const Topology& topology,
+GpuSource::GpuSource(Communicator& world, const Config& config, const Topology& topology, PluginSession& session,
                      std::function<void()> progress)
-    : world_(world), config_(config), progress_(std::move(progress)),
+    : world_(world), config_(config), session_(session), progress_(std::move(progress)),
       fingerprint_(fingerprint_of(topology, count_nodes(world))), provenance_(provenance_of(topology, config)),
       clock_(world.device()),
       multiprocessors_(topology.gpus.at(static_cast<std::size_t>(world.device())).multiprocessors) {}
@@ -35,7 +35,7 @@ RankGroup& GpuSource::group_of(int world_size) {
         auto comm = world_.split(color < groups ? color : -1, world_.rank());
         if (comm)
             group = std::make_unique<RankGroup>(std::move(*comm), config_, multiprocessors_,
-                                                std::stoi(fingerprint_.compute_capability), clock_);
+                                                std::stoi(fingerprint_.compute_capability), clock_, session_);
     }
     return *group;
 }
@@ -67,6 +67,10 @@ int GpuSource::groups_side_by_side(const Trial& first, int session) {
         // Large enough to load the links, small enough to take a fraction of a second.
         constexpr std::uint64_t kLoad = std::uint64_t{4} << 20;
         Trial load = first;
+        std::erase_if(load.algorithms, [&](const std::string& name) { // ours are enough, and can be trusted
+            return session_.libraries.candidates().contains(name);
+        });
+        if (load.algorithms.empty()) load.algorithms = {std::string(algorithm::nccl_fused_norm)};
         load.point.num_tokens = std::max<std::int64_t>(
             1, static_cast<std::int64_t>(std::min(kLoad, config_.max_message_bytes)) /
                    (load.point.hidden_dim * static_cast<std::int64_t>(element_size(load.point.cell.dtype))));

@@ -13,14 +13,16 @@
 namespace crossover {
 
 class RankGroup;
+struct PluginSession;
 
 /// Measures on the ranks of `world`; SPMD: all ranks make the same calls and get the same samples, bit for bit. The
 /// trials of a batch are shared out to the disjoint groups of their world size, which run side by side; unless they
 /// were seen to disturb each other when a world size was first measured: then one group measures alone.
 class GpuSource : public SampleSource {
   public:
-    /// Collective. `progress` is called after every trial of this rank.
-    GpuSource(Communicator& world, const Config& config, const Topology& topology, std::function<void()> progress);
+    /// Collective. `progress` is called after every trial of this rank; `session` outlives the source.
+    GpuSource(Communicator& world, const Config& config, const Topology& topology, PluginSession& session,
+              std::function<void()> progress);
     ~GpuSource() override;
 
     std::vector<Sample> measure(int session, std::span<const Trial> trials) override;
@@ -35,6 +37,7 @@ class GpuSource : public SampleSource {
 
     Communicator& world_;
     Config config_;
+    PluginSession& session_;
     std::function<void()> progress_;
     Fingerprint fingerprint_;
     Provenance provenance_;

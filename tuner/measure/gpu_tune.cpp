@@ -5,14 +5,21 @@
 #include "comm/topology.hpp"
 #include "tuner/error.hpp"
 #include "tuner/measure/gpu_source.hpp"
+#include "tuner/measure/plugin.hpp"
 #include "tuner/plan/run_session.hpp"
 #include "tuner/progress.hpp"
 #include "tuner/write_atomically.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <iostream>
 #include <optional>
 #include <set>
+#include <span>
+#include <system_error>
 #include <unistd.h>
 
 namespace crossover {
@@ -24,23 +31,25 @@ using namespace std::chrono_literals;
 /// A rank that says nothing for this long hangs: one trial with the largest messages takes a few seconds.
 constexpr auto kProgressLimit = 120s;
 
-/// The config on disk for the rank processes, as long as this lives.
-class JobFile {
+/// What driver and rank processes have on disk as long as this lives: the config, and what they tell each other of
+/// candidates (tuner/plugins/isolation.hpp).
+class JobFolder {
   public:
-    explicit JobFile(const Config& config)
-        : path_(fs::temp_directory_path() / ("crossover-" + std::to_string(::getpid()) + ".yaml")) {
-        write_atomically(path_, to_yaml(config));
+    explicit JobFolder(const Config& config) : path_((fs::temp_directory_path() / "crossover-XXXXXX").string()) {
+        if (::mkdtemp(path_.data()) == nullptr) throw std::system_error(errno, std::generic_category(), path_);
+        write_atomically(config_path(path_), to_yaml(config));
     }
-    JobFile(const JobFile&) = delete;
-    JobFile& operator=(const JobFile&) = delete;
-    ~JobFile() {
+    JobFolder(const JobFolder&) = delete;
+    JobFolder& operator=(const JobFolder&) = delete;
+    ~JobFolder() {
         std::error_code ignored;
-        fs::remove(path_, ignored);
+        fs::remove_all(path_, ignored);
     }
-    const fs::path& path() const { return path_; }
+    const std::string& path() const { return path_; }
+    static fs::path config_path(const fs::path& folder) { return folder / "config.yaml"; }
 
   private:
-    fs::path path_;
+    std::string path_;
 };
 
 /// The environment that rank processes will have: see supervise_ranks().
@@ -91,6 +100,20 @@ RankJob make_job(const Config& config, const std::optional<RankEnvironment>& sel
     return job;
 }
 
+/// The verdicts of all ranks' drivers, of which each has seen its own rank processes only. The same on all ranks.
+std::vector<Verdict> share_verdicts(Communicator& comm, const std::vector<Verdict>& mine) {
+    std::array<double, 1> most{static_cast<double>(mine.size())};
+    comm.max_all_reduce(most);
+    std::vector<Verdict> padded = mine;
+    padded.resize(static_cast<std::size_t>(most[0]));
+    std::vector<Verdict> all(padded.size() * static_cast<std::size_t>(comm.size()));
+    if (all.empty()) return all;
+    const std::vector<std::byte> bytes = comm.all_gather_bytes(std::as_bytes(std::span<const Verdict>(padded)));
+    std::memcpy(all.data(), bytes.data(), bytes.size());
+    std::erase_if(all, [](const Verdict& verdict) { return verdict.at.name().empty(); });
+    return all;
+}
+
 /// Rank 0's samples so far, on every rank.
 std::vector<Sample> share_samples(Communicator& comm, const std::optional<Journal>& journal) {
     std::string text = journal ? samples_csv(journal->existing()) : "";
@@ -125,11 +148,12 @@ bool measure_on_gpus(const Config& config, const fs::path& out, bool resume, Run
     const bool writer = !self || self->rank == 0;
     if (writer) begin_run(out, record, resume); // fails before anything is measured; closed for the rank process
 
-    const JobFile file(config);
+    const JobFolder folder(config);
+    int attempts = 0; // all drivers of a launcher make the same ones: a session that fails, fails on every rank
+    const auto next_port = [&] { return self ? session_port(*self, attempts++) : free_port(); };
     for (int session = 0; session < config.sessions; ++session) {
-        job.port = self ? session_port(*self, session) : free_port();
-        job.arguments = {"rank", file.path().string(), out.string(), std::to_string(session)};
-        if (const auto failure = supervise_ranks(job))
+        job.arguments = {"rank", folder.path(), out.string(), std::to_string(session)};
+        if (const auto failure = supervise_session(job, folder.path(), next_port))
             throw std::runtime_error("session " + std::to_string(session + 1) + ": " + failure->message +
                                      "; what was measured is in " + (out / "samples.csv").string() +
                                      ", go on with --resume");
@@ -140,14 +164,17 @@ bool measure_on_gpus(const Config& config, const fs::path& out, bool resume, Run
 int run_rank(const std::vector<std::string>& arguments) {
     if (arguments.size() != 3)
         throw InputError("crossover rank", "is started by `crossover tune` and `crossover bench`", "use one of those");
-    const Config config = read_config(arguments[0]);
-    const fs::path out = arguments[1];
+    const fs::path folder = arguments[0], out = arguments[1];
+    const Config config = read_config(JobFolder::config_path(folder));
     const int session = std::stoi(arguments[2]);
 
     const Environment environment = read_environment();
     const ProgressReporter reporter(environment);
     Communicator world = Communicator::connect(rank_environment(environment));
-    GpuSource source(world, config, read_topology(environment), [&reporter] { reporter.report(); });
+    PluginSession plugins{.libraries = PluginLibraries(config),
+                          .verdicts = share_verdicts(world, read_verdicts(folder)),
+                          .in_flight = {folder, world.rank()}};
+    GpuSource source(world, config, read_topology(environment), plugins, [&reporter] { reporter.report(); });
     reporter.report();
 
     std::optional<Journal> journal;
@@ -173,8 +200,14 @@ int run_rank(const std::vector<std::string>& arguments) {
                                              std::to_string(config.sessions) + ", world size " +
                                              std::to_string(trials.front().point.cell.world_size) + ", points");
     };
-    run_session(session, *plan, source, samples, store);
-    run_session(session, *make_plan_of(held_out, config, batch), source, samples, store);
+    try {
+        run_session(session, *plan, source, samples, store);
+        run_session(session, *make_plan_of(held_out, config, batch), source, samples, store);
+    } catch (const TimeoutError& error) {
+        std::fprintf(stderr, "crossover: error: %s\n", error.what());
+        plugins.in_flight.mark_timed_out();
+        std::_Exit(2); // freeing memory would wait for a GPU that hangs
+    }
     return 0;
 }
 

@@ -33,12 +33,12 @@ std::uint64_t seed_of(const Point& point, int session) {
 } // namespace
 
 RankGroup::RankGroup(Communicator comm, const Config& config, int multiprocessors, int compute_capability_major,
-                     ClockWatch& clock)
+                     ClockWatch& clock, PluginSession& session)
     : comm_(std::move(comm)), config_(config), clock_(clock),
       arena_(comm_, config.max_message_bytes, config.cache == CacheState::cold ? config.graph_calls : kHotRing),
       slots_(comm_, std::min(workspace_bytes(comm_.size(), config.max_message_bytes),
                              static_cast<std::size_t>(config.workspace_limit_bytes))),
-      barrier_(comm_) {
+      barrier_(comm_), session_(session) {
     context_.comm = comm_.nccl();
     context_.workspace.peers = slots_.peers();
     context_.workspace.bytes = slots_.bytes();
@@ -47,6 +47,8 @@ RankGroup::RankGroup(Communicator comm, const Config& config, int multiprocessor
     context_.compute_capability_major = compute_capability_major;
     context_.no_windows = arena_.no_windows();
     reset_workspace_on_all();
+    for (const auto& [name, functions] : session_.libraries.candidates())
+        plugins_[name] = std::make_unique<GroupPlugin>(*functions, comm_, config_, context_, session_.in_flight);
 }
 
 void RankGroup::reset_workspace_on_all() {
@@ -67,6 +69,21 @@ std::optional<std::string> RankGroup::agree_on_timeout() {
     return "a wait timed out after " + std::to_string(static_cast<int>(config_.timeout_ms)) + " ms (rank " +
            std::to_string(static_cast<int>(who[0])) + ", waiting for rank " + std::to_string(static_cast<int>(who[1])) +
            " or lower)";
+}
+
+/// What went wrong on any rank; the others' words are on stderr.
+std::optional<std::string> RankGroup::agree(const std::optional<std::string>& mine) {
+    if (mine && comm_.rank() != 0) std::fprintf(stderr, "crossover: %s\n", mine->c_str());
+    if (!comm_.any(mine.has_value())) return std::nullopt;
+    return mine ? *mine : "failed on another rank";
+}
+
+std::vector<std::unique_ptr<Candidate>> RankGroup::candidates_of(const std::string& algorithm) {
+    const auto found = plugins_.find(algorithm);
+    if (found == plugins_.end()) return make_candidates(algorithm, context_);
+    std::vector<std::unique_ptr<Candidate>> candidates;
+    candidates.push_back(make_candidate(algorithm, *found->second));
+    return candidates;
 }
 
 /// Measured when it is first asked for, in the workspace's slots.
@@ -94,11 +111,22 @@ std::optional<std::string> RankGroup::check(Contender& contender, const Point& p
                                             SampleStatus& status) {
     const CallTensors tensors = arena_.at(point, 0);
     arena_.poison(point, stream_.get());
-    contender.candidate->enqueue(tensors, stream_.get());
+    std::optional<std::string> refused;
+    try {
+        contender.candidate->enqueue(tensors, stream_.get());
+    } catch (const PluginError& error) {
+        refused = error.what();
+    }
     comm_.wait(stream_.get(), "correctness check");
     if (auto timeout = agree_on_timeout()) {
         status = SampleStatus::timeout;
         return timeout;
+    }
+    if (GroupPlugin* const plugin = contender.candidate->plugin()) {
+        status = SampleStatus::failed;
+        if (auto problem = agree(refused)) return problem;
+        status = SampleStatus::timeout;
+        if (auto problem = agree(plugin->device_problem(stream_.get()))) return problem;
     }
     const bool symmetric_output =
         !has_norm(point.cell.pattern) && contender.candidate->algorithm().starts_with("nccl_symm");
@@ -119,7 +147,13 @@ std::optional<std::string> RankGroup::check(Contender& contender, const Point& p
     return std::nullopt;
 }
 
-std::vector<GraphTime> RankGroup::time(std::vector<Contender>& contenders, const Point& point) {
+/// Times of contenders that take turns, into their records.
+void RankGroup::time(const std::vector<Contender*>& block, const Point& point, std::vector<Record>& records) {
+    std::vector<std::string> foreign; // candidates of libraries, which may fail where ours do not
+    for (const Contender* const contender : block)
+        if (contender->candidate->plugin()) foreign.emplace_back(contender->candidate->algorithm());
+    const InFlightFile::Scope scope(session_.in_flight, Phase::timing, point, foreign);
+
     TimingOptions options;
     options.warmup = config_.warmup;
     options.trials = config_.trials;
@@ -127,19 +161,64 @@ std::vector<GraphTime> RankGroup::time(std::vector<Contender>& contenders, const
     options.timeout_ns = timeout_ns();
     if (config_.cache == CacheState::cold)
         options.before_replay = [this](cudaStream_t stream) { arena_.scrub(stream); };
+    std::vector<Contender*> captured;
     std::vector<GraphExec> graphs;
-    for (Contender& contender : contenders)
-        graphs.emplace_back(capture(stream_.get(), [&] {
-            for (int call = 0; call < options.calls; ++call)
-                contender.candidate->enqueue(arena_.at(point, call), stream_.get());
-        }));
+    for (Contender* const contender : block) {
+        std::optional<std::string> problem;
+        GraphExec graph;
+        try {
+            graph = GraphExec(capture(stream_.get(), [&] {
+                for (int call = 0; call < options.calls; ++call)
+                    contender->candidate->enqueue(arena_.at(point, call), stream_.get());
+            }));
+        } catch (const std::exception& error) {
+            if (!contender->candidate->plugin()) throw;
+            problem = std::string("cannot be captured: ") + error.what();
+        }
+        if (contender->candidate->plugin()) problem = agree(problem);
+        if (problem) {
+            records[contender->algorithm].set(SampleStatus::failed, *problem);
+            continue;
+        }
+        graphs.push_back(std::move(graph));
+        captured.push_back(contender);
+    }
+    if (captured.empty()) return;
+
+    std::vector<GraphTime> times;
     // A block of replays during which a GPU's clock fell is dropped and repeated, twice at most.
     for (int repetition = 0;; ++repetition) {
-        std::vector<GraphTime> times = time_interleaved(graphs, comm_, barrier_, options, stream_.get());
+        times = time_interleaved(graphs, comm_, barrier_, options, stream_.get());
         const double clock = clock_.read().value_or(ClockReading{}).sm_mhz;
         fastest_clock_ = std::max(fastest_clock_, clock);
-        if (repetition == 2 || !comm_.any(clock < 0.97 * fastest_clock_)) return times;
+        if (repetition == 2 || !comm_.any(clock < 0.97 * fastest_clock_)) break;
     }
+    const auto timeout = agree_on_timeout();
+    // One that keeps a GPU longer than our kernels wait for each other is not to take them with it.
+    const bool ours_again = timeout && !foreign.empty();
+    std::vector<Contender*> ours;
+    for (std::size_t i = 0; i < captured.size(); ++i) {
+        Contender& contender = *captured[i];
+        Record& record = records[contender.algorithm];
+        GroupPlugin* const plugin = contender.candidate->plugin();
+        auto problem = plugin ? agree(plugin->device_problem(stream_.get())) : std::nullopt;
+        if (!problem) problem = timeout;
+        if (ours_again && !plugin) {
+            ours.push_back(&contender);
+        } else if (problem) {
+            record.set(SampleStatus::timeout, *problem);
+        } else if (record.status != SampleStatus::ok || times[i].median_us < record.latency_us) { // the fastest variant
+            record.latency_us = rounded_us(times[i].median_us);
+            record.p10_us = rounded_us(times[i].p10_us);
+            record.p90_us = rounded_us(times[i].p90_us);
+            record.replays = times[i].replays;
+            record.rel_error = rounded_error(contender.rel_error);
+            record.set(SampleStatus::ok, contender.candidate->detail(arena_.at(point, 0)));
+            contender.timed = true;
+            if (!contender.candidate->is_whole()) make_floor(record, point);
+        }
+    }
+    if (!ours.empty()) time(ours, point, records);
 }
 
 std::vector<Record> RankGroup::measure(const Trial& trial, int session) {
@@ -155,10 +234,21 @@ std::vector<Record> RankGroup::measure(const Trial& trial, int session) {
     const CallTensors tensors = arena_.at(point, 0);
 
     std::vector<Contender> contenders;
-    for (std::size_t i = 0; i < trial.algorithms.size(); ++i)
-        for (auto& candidate : make_candidates(trial.algorithms[i], context_)) {
+    for (std::size_t i = 0; i < trial.algorithms.size(); ++i) {
+        if (const auto excluded = exclusion(session_.verdicts, trial.algorithms[i], point)) {
+            records[i].set(excluded->status, excluded->note);
+            continue;
+        }
+        for (auto& candidate : candidates_of(trial.algorithms[i])) {
+            GroupPlugin* const plugin = candidate->plugin();
+            std::optional<InFlightFile::Scope> scope;
+            if (plugin) scope.emplace(session_.in_flight, Phase::check, point, std::span(&trial.algorithms[i], 1));
             if (auto reason = candidate->unsupported(tensors)) {
                 records[i].set(SampleStatus::skipped, *reason);
+                continue;
+            }
+            if (auto reason = plugin ? plugin->set_up(point) : std::nullopt) {
+                records[i].set(SampleStatus::failed, *reason);
                 continue;
             }
             Contender contender{.algorithm = i, .candidate = std::move(candidate)};
@@ -174,32 +264,33 @@ std::vector<Record> RankGroup::measure(const Trial& trial, int session) {
             else
                 contenders.push_back(std::move(contender));
         }
-    if (contenders.empty()) return records;
+    }
 
-    const std::vector<GraphTime> times = time(contenders, point);
-    if (auto timeout = agree_on_timeout()) {
-        for (const Contender& contender : contenders) records[contender.algorithm].set(SampleStatus::timeout, *timeout);
-        return records;
-    }
-    // Replaying did not change what is computed: the last call's outputs are the first one's.
-    for (std::size_t i = 0; i < contenders.size(); ++i) {
-        const Contender& contender = contenders[i];
-        Record& record = records[contender.algorithm];
-        if (record.status == SampleStatus::ok && record.latency_us <= times[i].median_us) continue; // a faster variant
-        record.latency_us = rounded_us(times[i].median_us);
-        record.p10_us = rounded_us(times[i].p10_us);
-        record.p90_us = rounded_us(times[i].p90_us);
-        record.replays = times[i].replays;
-        record.rel_error = rounded_error(contender.rel_error);
-        record.set(SampleStatus::ok, contender.candidate->detail(tensors));
-        if (!contender.candidate->is_whole()) make_floor(record, point);
-    }
+    // All take turns, unless it is to be found out which one of several from libraries fails.
+    std::vector<std::vector<Contender*>> blocks(1);
+    const bool apart = run_apart(session_.verdicts, point);
     for (Contender& contender : contenders) {
-        if (!contender.candidate->bit_exact()) continue;
+        if (apart && contender.candidate->plugin())
+            blocks.push_back({&contender});
+        else
+            blocks.front().push_back(&contender);
+    }
+    for (const std::vector<Contender*>& block : blocks)
+        if (!block.empty()) time(block, point, records);
+
+    // Replaying did not change what is computed: the last call's outputs are the first one's.
+    for (Contender& contender : contenders) {
+        GroupPlugin* const plugin = contender.candidate->plugin();
+        if (!contender.timed || !(contender.candidate->bit_exact() || plugin)) continue;
+        std::optional<InFlightFile::Scope> scope;
+        if (plugin)
+            scope.emplace(session_.in_flight, Phase::check, point,
+                          std::span(&trial.algorithms[contender.algorithm], 1));
         SampleStatus status = SampleStatus::ok;
         const double before = contender.hash;
         auto problem = check(contender, point, verifier, status);
-        if (!problem && contender.hash != before) problem = "outputs changed between two calls";
+        if (!problem && contender.candidate->bit_exact() && contender.hash != before)
+            problem = "outputs changed between two calls";
         if (problem) records[contender.algorithm].set(status, *problem);
     }
     return records;

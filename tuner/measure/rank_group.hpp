@@ -7,12 +7,14 @@
 #include "tuner/config.hpp"
 #include "tuner/fit/floor.hpp"
 #include "tuner/measure/candidate.hpp"
+#include "tuner/measure/plugin.hpp"
 #include "tuner/measure/tensors.hpp"
 #include "tuner/measure/timing.hpp"
 #include "tuner/plan/plan.hpp"
 
 #include <array>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -37,8 +39,9 @@ struct Record {
 /// The ranks of one smaller world that this rank belongs to, and all that they measure with.
 class RankGroup {
   public:
+    /// @param session  of this process; outlives the group
     RankGroup(Communicator comm, const Config& config, int multiprocessors, int compute_capability_major,
-              ClockWatch& clock);
+              ClockWatch& clock, PluginSession& session);
 
     int size() const { return comm_.size(); }
 
@@ -53,6 +56,7 @@ class RankGroup {
         std::unique_ptr<Candidate> candidate;
         double rel_error = 0;
         double hash = 0;
+        bool timed = false;
     };
 
     std::uint64_t timeout_ns() const { return static_cast<std::uint64_t>(1e6 * config_.timeout_ms); }
@@ -60,9 +64,11 @@ class RankGroup {
     std::optional<std::string> check(Contender& contender, const Point& point, const Verifier& verifier,
                                      SampleStatus& status);
     std::optional<std::string> agree_on_timeout();
+    std::optional<std::string> agree(const std::optional<std::string>& mine);
+    std::vector<std::unique_ptr<Candidate>> candidates_of(const std::string& algorithm);
     const LinkSpeed& link();
     void make_floor(Record& record, const Point& point);
-    std::vector<GraphTime> time(std::vector<Contender>& contenders, const Point& point);
+    void time(const std::vector<Contender*>& block, const Point& point, std::vector<Record>& records);
 
     Communicator comm_;
     const Config& config_;
@@ -74,6 +80,8 @@ class RankGroup {
     CandidateContext context_;
     double fastest_clock_ = 0; // MHz seen so far
     std::optional<LinkSpeed> link_;
+    PluginSession& session_;
+    std::map<std::string, std::unique_ptr<GroupPlugin>> plugins_; // by name; they go first
 };
 
 } // namespace crossover
