@@ -51,13 +51,13 @@ To converted(From value, const char* what) {
 }
 static_assert(static_cast<int>(DType::float32) == CROSSOVER_FLOAT32 && kDTypes.size() == 3);
 static_assert(static_cast<int>(Pattern::allreduce_residual_rmsnorm) == CROSSOVER_ALLREDUCE_RESIDUAL_RMSNORM &&
-              kPatterns.size() == 3);
+              kAllReducePatterns.size() == 3);
 static_assert(static_cast<int>(Quant::fp4) == CROSSOVER_QUANT_FP4 && kQuants.size() == 3);
 static_assert(static_cast<int>(ScaleLayout::linear) == CROSSOVER_SCALES_LINEAR);
 static_assert(static_cast<int>(Fused::twoshot) == CROSSOVER_TWOSHOT);
 
 FusedAllReduce call_of(const crossover_call& call) {
-    return {.pattern = converted<Pattern, kPatterns.size()>(call.pattern, "pattern"),
+    return {.pattern = converted<Pattern, kAllReducePatterns.size()>(call.pattern, "pattern"),
             .dtype = converted<DType, kDTypes.size()>(call.dtype, "dtype"),
             .quant = converted<Quant, kQuants.size()>(call.quant, "quant"),
             .scale_layout = converted<ScaleLayout, 2>(call.scale_layout, "scale_layout"),

@@ -26,6 +26,7 @@ bool aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(poin
 
 std::optional<std::string> unsupported_call(const FusedAllReduce& call) {
     const bool fp4 = call.quant == Quant::fp4;
+    if (is_moe(call.pattern)) return std::string(to_string(call.pattern)) + " is no all-reduce";
     if (call.num_tokens < 1) return "num_tokens " + std::to_string(call.num_tokens) + " is below 1";
     if (call.num_tokens > 1 << 30) return "num_tokens " + std::to_string(call.num_tokens) + " is above 2^30";
     if (call.hidden_dim < 8 || call.hidden_dim % (fp4 ? kFp4Block : 8) != 0)

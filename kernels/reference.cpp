@@ -22,6 +22,7 @@ void check_shape(const ReferenceCall& call) {
 
 void check(const ReferenceCall& call) {
     check_shape(call);
+    require(!is_moe(call.pattern), "reference: the pattern is no all-reduce");
     require(!has_residual(call.pattern) || call.residual, "reference: the pattern needs a residual");
     require(!has_norm(call.pattern) || call.gamma, "reference: the pattern needs gamma");
     require(call.quant == Quant::none || has_norm(call.pattern), "reference: only a normed output is quantized");

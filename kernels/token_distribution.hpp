@@ -29,6 +29,14 @@ constexpr std::optional<Distribution> parse_distribution(std::string_view name) 
     return detail::value_in<Distribution>(kDistributions, name);
 }
 
+/// How tokens lie over the ranks in a MoE pattern.
+constexpr Distribution distribution_of(Pattern pattern) {
+    if (pattern == Pattern::moe_dispatch_one_hot || pattern == Pattern::moe_combine_one_hot)
+        return Distribution::one_hot;
+    if (pattern == Pattern::moe_dispatch_zipf || pattern == Pattern::moe_combine_zipf) return Distribution::zipf;
+    return Distribution::even;
+}
+
 /// world_size × mean_tokens tokens over the ranks, always the same. What does not divide goes to the ranks whose shares
 /// were cut the most, the lower rank first. @throws std::invalid_argument for no ranks, too many, or fewer than 0
 /// tokens

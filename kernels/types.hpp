@@ -12,8 +12,20 @@ namespace crossover {
 /// Element type of the all-reduce input, the residual, gamma and the un-quantized output.
 enum class DType : std::uint8_t { bfloat16, float16, float32 };
 
-/// What is fused with the all-reduce, in the order it is applied.
-enum class Pattern : std::uint8_t { allreduce, allreduce_rmsnorm, allreduce_residual_rmsnorm };
+/// What is done. The all-reduce patterns name what is fused with it, in the order it is applied. The MoE patterns name
+/// the operation of a data-parallel mixture of experts (kernels/moe.hpp) and how tokens lie over the ranks
+/// (kernels/token_distribution.hpp), which decides as much as their number.
+enum class Pattern : std::uint8_t {
+    allreduce,
+    allreduce_rmsnorm,
+    allreduce_residual_rmsnorm,
+    moe_dispatch_even,
+    moe_dispatch_one_hot,
+    moe_dispatch_zipf,
+    moe_combine_even,
+    moe_combine_one_hot,
+    moe_combine_zipf
+};
 
 /// Quantization of the normalised output: `fp8` is e4m3 with one static scale per tensor, `fp4` is NVFP4
 /// (e2m1 values, one e4m3 scale per 16 values, one fp32 global scale).
@@ -30,13 +42,25 @@ struct Named {
 
 inline constexpr std::array kDTypes{Named<DType>{DType::bfloat16, "bfloat16"}, Named<DType>{DType::float16, "float16"},
                                     Named<DType>{DType::float32, "float32"}};
-inline constexpr std::array kPatterns{
+inline constexpr std::array kAllReducePatterns{
     Named<Pattern>{Pattern::allreduce, "allreduce"}, Named<Pattern>{Pattern::allreduce_rmsnorm, "allreduce_rmsnorm"},
     Named<Pattern>{Pattern::allreduce_residual_rmsnorm, "allreduce_residual_rmsnorm"}};
+inline constexpr std::array kMoePatterns{Named<Pattern>{Pattern::moe_dispatch_even, "moe_dispatch_even"},
+                                         Named<Pattern>{Pattern::moe_dispatch_one_hot, "moe_dispatch_one_hot"},
+                                         Named<Pattern>{Pattern::moe_dispatch_zipf, "moe_dispatch_zipf"},
+                                         Named<Pattern>{Pattern::moe_combine_even, "moe_combine_even"},
+                                         Named<Pattern>{Pattern::moe_combine_one_hot, "moe_combine_one_hot"},
+                                         Named<Pattern>{Pattern::moe_combine_zipf, "moe_combine_zipf"}};
 inline constexpr std::array kQuants{Named<Quant>{Quant::none, "none"}, Named<Quant>{Quant::fp8, "fp8"},
                                     Named<Quant>{Quant::fp4, "fp4"}};
 
 namespace detail {
+template <class T, std::size_t A, std::size_t B>
+constexpr std::array<T, A + B> joined(const std::array<T, A>& first, const std::array<T, B>& second) {
+    std::array<T, A + B> all{};
+    for (std::size_t i = 0; i < A + B; ++i) all[i] = i < A ? first[i] : second[i - A];
+    return all;
+}
 template <class Table, class E>
 constexpr std::string_view name_in(const Table& table, E value) {
     for (const auto& entry : table)
@@ -50,6 +74,8 @@ constexpr std::optional<E> value_in(const Table& table, std::string_view name) {
     return std::nullopt;
 }
 } // namespace detail
+
+inline constexpr auto kPatterns = detail::joined(kAllReducePatterns, kMoePatterns);
 
 constexpr std::string_view to_string(DType value) { return detail::name_in(kDTypes, value); }
 constexpr std::string_view to_string(Pattern value) { return detail::name_in(kPatterns, value); }
@@ -66,6 +92,15 @@ constexpr std::optional<Quant> parse_quant(std::string_view name) { return detai
 constexpr std::size_t element_size(DType dtype) { return dtype == DType::float32 ? 4 : 2; }
 
 constexpr bool has_residual(Pattern pattern) { return pattern == Pattern::allreduce_residual_rmsnorm; }
-constexpr bool has_norm(Pattern pattern) { return pattern != Pattern::allreduce; }
+constexpr bool is_moe_dispatch(Pattern pattern) {
+    return pattern >= Pattern::moe_dispatch_even && pattern <= Pattern::moe_dispatch_zipf;
+}
+constexpr bool is_moe_combine(Pattern pattern) {
+    return pattern >= Pattern::moe_combine_even && pattern <= Pattern::moe_combine_zipf;
+}
+constexpr bool is_moe(Pattern pattern) { return is_moe_dispatch(pattern) || is_moe_combine(pattern); }
+constexpr bool has_norm(Pattern pattern) { return pattern != Pattern::allreduce && !is_moe(pattern); }
+/// Whether a quant mode other than none means something.
+constexpr bool is_quantized(Pattern pattern) { return has_norm(pattern) || is_moe_dispatch(pattern); }
 
 } // namespace crossover

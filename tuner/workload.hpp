@@ -21,7 +21,8 @@ struct CellKey {
     auto operator<=>(const CellKey&) const = default;
 };
 
-/// One shape in one cell. num_tokens × hidden_dim is the all-reduce input of one rank.
+/// One shape in one cell. num_tokens × hidden_dim is the all-reduce input of one rank; of a MoE pattern, num_tokens is
+/// the mean over the ranks.
 struct Point {
     CellKey cell;
     std::int64_t hidden_dim = 0;
@@ -30,7 +31,7 @@ struct Point {
     auto operator<=>(const Point&) const = default;
 };
 
-/// Bytes of one rank's input tensor: the axis of every threshold.
+/// Bytes of one rank's input tensor (MoE patterns: the mean over the ranks): the axis of every threshold.
 constexpr std::uint64_t message_bytes(const Point& point) {
     return static_cast<std::uint64_t>(point.num_tokens) * static_cast<std::uint64_t>(point.hidden_dim) *
            element_size(point.cell.dtype);
@@ -42,7 +43,8 @@ std::string to_string(const CellKey& cell);
 std::string to_string(const Point& point);
 
 /// Names of algorithms as they stand in samples and tables. The set is open (plugins, imported kernels), so an
-/// algorithm is its name; only `oneshot` and `twoshot` are fused, everything else can be a baseline.
+/// algorithm is its name. Some are challengers, which must win by the guard band: of the all-reduce patterns `oneshot`
+/// and `twoshot`, the fused ones. Everything else can be a baseline.
 namespace algorithm {
 inline constexpr std::string_view oneshot = "oneshot";
 inline constexpr std::string_view twoshot = "twoshot";
@@ -53,6 +55,14 @@ inline constexpr std::string_view nccl_fused_norm = "nccl_fused_norm";
 inline constexpr std::string_view nccl_symm_separate = "nccl_symm_separate";
 inline constexpr std::string_view nccl_symm_fused_norm = "nccl_symm_fused_norm";
 inline constexpr std::string_view custom_fused_norm = "custom_fused_norm";
+// moe_dispatch: every rank gets all ranks' tokens, quantized.
+inline constexpr std::string_view nccl_allreduce_quantize = "nccl_allreduce_quantize"; // padded to the largest rank
+inline constexpr std::string_view nccl_allgather_quantize = "nccl_allgather_quantize"; // bf16 travels
+inline constexpr std::string_view quantize_nccl_allgather = "quantize_nccl_allgather"; // values and scales travel
+// moe_combine: every rank gets the sum over ranks of its own tokens.
+inline constexpr std::string_view nccl_allreduce_slice = "nccl_allreduce_slice"; // padded to the largest rank
+inline constexpr std::string_view nccl_reduce_scatter = "nccl_reduce_scatter";
+inline constexpr std::string_view push = "push"; // our kernel, of either
 /// No algorithm but a bound (tuner/fit/floor.hpp): `bench` shows it beside the times, and no fit reads it.
 inline constexpr std::string_view floor = "floor";
 /// In a table's intervals: sizes beyond what was measured. Never a sample's algorithm.
@@ -64,6 +74,24 @@ inline constexpr std::array kOwn{
     oneshot, twoshot,   floor};
 
 constexpr bool is_fused(std::string_view name) { return name == oneshot || name == twoshot; }
+/// What displaces a baseline only where it wins by the guard band: oneshot and twoshot, what quantizes before the
+/// gather, what scatters instead of reducing everything everywhere.
+constexpr bool is_challenger(std::string_view name) {
+    return is_fused(name) || name == quantize_nccl_allgather || name == nccl_reduce_scatter || name == push;
+}
+constexpr bool is_of_moe_dispatch(std::string_view name) {
+    return name == nccl_allreduce_quantize || name == nccl_allgather_quantize || name == quantize_nccl_allgather ||
+           name == push;
+}
+constexpr bool is_of_moe_combine(std::string_view name) {
+    return name == nccl_allreduce_slice || name == nccl_reduce_scatter || name == push;
+}
+/// Whether the algorithm does this pattern at all.
+constexpr bool does(std::string_view name, Pattern pattern) {
+    if (is_moe_dispatch(pattern)) return is_of_moe_dispatch(name);
+    if (is_moe_combine(pattern)) return is_of_moe_combine(name);
+    return !is_of_moe_dispatch(name) && !is_of_moe_combine(name);
+}
 } // namespace algorithm
 
 } // namespace crossover

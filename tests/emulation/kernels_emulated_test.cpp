@@ -14,7 +14,7 @@ using namespace crossover::testing;
 TEST_CASE("every pattern, dtype and quant mode agrees with float64 and across ranks and algorithms") {
     std::uint64_t seed = 0;
     for (const int size : {2, 4, 8})
-        for (const auto& pattern : kPatterns)
+        for (const auto& pattern : kAllReducePatterns)
             for (const auto& dtype : kDTypes)
                 for (const auto& quant : kQuants) {
                     if (quant.value != Quant::none && !has_norm(pattern.value)) continue;

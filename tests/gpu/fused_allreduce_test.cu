@@ -52,7 +52,7 @@ TEST_CASE("every pattern, dtype and quant mode agrees with float64 and across ra
     for (const int size : {2, 4, 8}) {
         InProcessWorld world(size, std::size_t{16} << 20, kWorkspaceBytes);
         std::uint64_t seed = 1;
-        for (const auto& pattern : kPatterns)
+        for (const auto& pattern : kAllReducePatterns)
             for (const auto& dtype : kDTypes)
                 for (const auto& quant : kQuants)
                     for (const std::int64_t hidden : {1024, 2880, 7168, 8192})

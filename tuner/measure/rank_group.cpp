@@ -224,8 +224,8 @@ void RankGroup::time(const std::vector<Contender*>& block, const Point& point, s
 std::vector<Record> RankGroup::measure(const Trial& trial, int session) {
     const Point& point = trial.point;
     std::vector<Record> records(trial.algorithms.size());
-    if (point.cell.quant != Quant::none && !has_norm(point.cell.pattern)) {
-        for (Record& record : records) record.set(SampleStatus::skipped, "quantization needs a pattern with a norm");
+    if (point.cell.quant != Quant::none && !is_quantized(point.cell.pattern)) {
+        for (Record& record : records) record.set(SampleStatus::skipped, "this pattern has nothing to quantize");
         return records;
     }
     const std::uint64_t seed = seed_of(point, session);
