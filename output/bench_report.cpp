@@ -25,8 +25,9 @@ std::string base_name(const Sample& sample) { return sample.algorithm.substr(0, 
 bool is_ok(const Sample& sample) { return sample.status == SampleStatus::ok; }
 
 /// Whether it cannot be the baseline.
-bool is_fused(const Sample& sample, std::span<const PluginInfo> candidates) {
-    return algorithm::is_fused(base_name(sample)) || std::ranges::any_of(candidates, [&](const PluginInfo& candidate) {
+bool is_challenger(const Sample& sample, std::span<const PluginInfo> candidates) {
+    return algorithm::is_challenger(base_name(sample)) ||
+           std::ranges::any_of(candidates, [&](const PluginInfo& candidate) {
                return candidate.name == sample.algorithm && candidate.role != Role::unfused;
            });
 }
@@ -46,7 +47,7 @@ std::vector<Configuration> configurations(std::span<const Sample> samples, std::
                 if (!kept || sample.latency_us < kept->latency_us) kept = &sample;
             };
             keep_faster(configuration.fastest);
-            if (!is_fused(sample, candidates)) keep_faster(configuration.baseline);
+            if (!is_challenger(sample, candidates)) keep_faster(configuration.baseline);
         }
         // Communicators are compared with plain NCCL, as in vLLM's benchmark_device_communicators.py.
         for (const Sample& sample : configuration.samples)

@@ -94,6 +94,29 @@ void take_number(YamlMap& map, const std::string& key, T& value, T lowest, T hig
     value = *found;
 }
 
+/// What must be in `algorithms` for a pattern, and is not: the reason and the remedy.
+struct Lack {
+    const char* what;
+    const char* remedy;
+};
+std::optional<Lack> lack_of(const Config& config, Pattern pattern) {
+    const std::vector<std::string> algorithms = algorithms_of(in_roles(config), pattern);
+    const auto challengers = std::count_if(algorithms.begin(), algorithms.end(), [](const std::string& name) {
+        return algorithm::is_challenger(name.substr(0, name.find('[')));
+    });
+    const auto bounds = std::count(algorithms.begin(), algorithms.end(), algorithm::floor);
+    const bool no_challenger = challengers == 0;
+    if (!no_challenger && challengers + bounds < std::ssize(algorithms)) return std::nullopt;
+    if (is_moe_dispatch(pattern))
+        return no_challenger ? Lack{"nothing quantizes before the gather", "add quantize_nccl_allgather or push"}
+                             : Lack{"nothing quantizes after the gather", "add nccl_allgather_quantize"};
+    if (is_moe_combine(pattern))
+        return no_challenger ? Lack{"no reduce-scatter", "add nccl_reduce_scatter or push"}
+                             : Lack{"no all-reduce to compare with", "add nccl_allreduce_slice"};
+    return no_challenger ? Lack{"no fused algorithm", "add oneshot or twoshot"}
+                         : Lack{"no unfused algorithm to compare with", "add nccl_fused_norm or another unfused one"};
+}
+
 void take_sweep(const YAML::Node& node, const std::string& file, Config& config) {
     YamlMap map(node, file, "`sweep`");
     config.world_sizes = take_list(map, "world_sizes", [&](const YAML::Node& entry) {
@@ -119,12 +142,13 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
     });
     map.finish();
 
-    const std::vector<std::string> names = in_roles(config).algorithms;
-    const auto fused = std::count_if(names.begin(), names.end(), algorithm::is_fused);
-    const auto bounds = std::count(config.algorithms.begin(), config.algorithms.end(), algorithm::floor);
-    if (fused == 0 || fused + bounds == std::ssize(config.algorithms))
-        map.fail(map.get_node("algorithms"), fused == 0 ? "no fused algorithm" : "no unfused algorithm to compare with",
-                 fused == 0 ? "add oneshot or twoshot" : "add nccl_fused_norm or another unfused one");
+    for (const Pattern pattern : config.patterns) {
+        const std::string of_pattern = is_moe(pattern) ? " for " + std::string(to_string(pattern)) : "";
+        if (const auto lack = lack_of(config, pattern))
+            map.fail(map.get_node("algorithms"), lack->what + of_pattern, lack->remedy);
+        if (std::none_of(config.quants.begin(), config.quants.end(), [&](Quant q) { return is_cell(pattern, q); }))
+            map.fail(map.get_node("quants"), "nothing is quantized" + of_pattern, "add none");
+    }
     for (const DType dtype : config.dtypes) {
         const auto smallest = *std::min_element(config.hidden_dims.begin(), config.hidden_dims.end()) *
                               *std::min_element(config.num_tokens.begin(), config.num_tokens.end()) *
@@ -220,6 +244,12 @@ std::optional<CacheState> parse_cache_state(std::string_view name) {
 
 std::string_view to_string(Search search) { return detail::name_in(kSearches, search); }
 std::optional<Search> parse_search(std::string_view name) { return detail::value_in<Search>(kSearches, name); }
+
+std::vector<std::string> algorithms_of(const Config& config, Pattern pattern) {
+    std::vector<std::string> algorithms = config.algorithms;
+    std::erase_if(algorithms, [&](const std::string& name) { return !algorithm::does(name, pattern); });
+    return algorithms;
+}
 
 Config parse_config(const YAML::Node& node, const std::string& file) {
     YamlMap map(node, file, "the config");

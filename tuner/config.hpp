@@ -62,6 +62,11 @@ struct Config {
     bool operator==(const Config&) const = default;
 };
 
+/// Those of the config's algorithms that do this pattern, in its order.
+std::vector<std::string> algorithms_of(const Config& config, Pattern pattern);
+/// Whether there is such a cell: moe_combine sums, and quantizes nothing.
+constexpr bool is_cell(Pattern pattern, Quant quant) { return !is_moe_combine(pattern) || quant == Quant::none; }
+
 /// Reads and checks a config file. @throws InputError naming file:line for YAML errors, unknown keys, values out of
 /// range (world size < 2 or not 2/4/8, negative or zero dimension, hidden_dim not a multiple of 8, of 16 with fp4).
 Config read_config(const std::filesystem::path& path);

@@ -129,7 +129,8 @@ std::vector<CellKey> cell_keys(const Config& config) {
     for (const Pattern pattern : config.patterns)
         for (const DType dtype : config.dtypes)
             for (const Quant quant : config.quants)
-                for (const int world_size : config.world_sizes) keys.push_back({pattern, dtype, quant, world_size});
+                if (is_cell(pattern, quant))
+                    for (const int world_size : config.world_sizes) keys.push_back({pattern, dtype, quant, world_size});
     std::sort(keys.begin(), keys.end());
     return keys;
 }

@@ -73,6 +73,7 @@ Cell for_hidden_dim(Cell cell, std::int64_t hidden_dim) {
         cell.status = row.status;
         cell.oneshot = row.oneshot;
         cell.twoshot = row.twoshot;
+        cell.onset = row.onset;
         cell.baseline = row.baseline;
         cell.workspace_bytes = row.workspace_bytes;
         cell.intervals = row.intervals;

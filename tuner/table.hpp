@@ -41,6 +41,17 @@ struct Threshold {
     bool operator==(const Threshold&) const = default;
 };
 
+/// MoE patterns: from how many bytes (inclusive) the baseline's challengers are to be used: those that quantize before
+/// the gather, or scatter what they reduce.
+struct Onset {
+    std::optional<std::uint64_t> min_bytes;           // 0 = always; nothing = at no size that was measured
+    std::optional<std::array<std::uint64_t, 2>> ci95; // as Threshold's; an upper end at the largest size measured says
+                                                      // that "never" cannot be ruled out
+    std::optional<double> gain_at_edge;               // of the challenger, at the smallest measured size from min_bytes
+
+    bool operator==(const Onset&) const = default;
+};
+
 /// Sizes min_bytes…max_bytes (inclusive; no max = open) are to use `algorithm`: a name, unfused ones included.
 struct Interval {
     std::uint64_t min_bytes = 0;
@@ -66,6 +77,7 @@ struct HiddenDimRow {
     std::int64_t hidden_dim = 0;
     CellStatus status = CellStatus::measured; // or tie
     std::optional<Threshold> oneshot = {}, twoshot = {};
+    std::optional<Onset> onset = {};
     std::string baseline = {};
     std::uint64_t workspace_bytes = 0;
     std::vector<Interval> intervals = {};
@@ -96,12 +108,15 @@ struct Cell {
     /// best at no size above that, it equals oneshot (0 if that is 0). Never below it. Absent = twoshot not measured
     /// (or unsupported), and then it is to be used nowhere.
     std::optional<Threshold> twoshot;
-    std::string baseline; // the unfused algorithm above the upper fused threshold: the fastest, or within half the band
+    std::optional<Onset> onset; // MoE patterns alone, and these have neither of the above
+    std::string baseline; // the unfused algorithm above the upper fused threshold: the fastest, or within half the
+                          // band. MoE: what the challengers displace
     std::uint64_t workspace_bytes = 0;
     std::uint64_t measured_min_bytes = 0; // the range that samples cover
     std::uint64_t measured_max_bytes = 0;
     /// Contiguous from 0, the last one open. Where a fused algorithm still wins at the largest size measured, the last
-    /// one is `not_measured`; where an unfused one has overtaken it, that one goes on.
+    /// one is `not_measured`; where an unfused one has overtaken it, that one goes on. MoE: likewise, but it is the
+    /// challenger that goes on.
     std::vector<Interval> intervals;
     std::optional<HiddenDimSpread> spread; // with samples of two hidden_dims or more
     std::vector<HiddenDimRow> hidden_dims; // ascending; those for which the above is over 1 % wrong

@@ -144,7 +144,7 @@ std::vector<Point> recorded_validation_points(const Replay& replay) {
     std::vector<Point> points = validation_points(replay.config);
     const std::size_t wanted = points.size();
     std::erase_if(points, [&](const Point& point) {
-        return !std::ranges::all_of(replay.config.algorithms, [&](const std::string& name) {
+        return !std::ranges::all_of(algorithms_of(replay.config, point.cell.pattern), [&](const std::string& name) {
             return recorded.contains({point, name});
         });
     });

@@ -17,6 +17,11 @@ constexpr double kNear = 1.1; // octaves: neighbours in a grid of powers of two
 
 double log2_of(std::uint64_t bytes) { return std::log2(static_cast<double>(bytes)); }
 
+int rank_in(Pattern pattern, std::string_view name) {
+    if (is_moe(pattern)) return algorithm::is_challenger(name) ? 1 : 0;
+    return name == algorithm::oneshot ? 0 : name == algorithm::twoshot ? 1 : 2;
+}
+
 /// `typical`, and between measured sizes of a hidden_dim what they lead to, where both are near: an outlier that was
 /// taken out leaves such a gap. Wider ones were left on purpose.
 Eigen::ArrayXd with_gaps_filled(const Series& series, const std::vector<Point>& points) {
@@ -50,7 +55,7 @@ CellModel::CellModel(const CellObservations& cell, const std::function<bool(std:
     log_us_.resize(algorithms, points);
     for (Eigen::Index a = 0; a < algorithms; ++a) {
         const Series& series = cell.series[a];
-        rank_.push_back(series.name == algorithm::oneshot ? 0 : series.name == algorithm::twoshot ? 1 : kUnfusedRank);
+        rank_.push_back(rank_in(cell.key.pattern, series.name));
         log_us_.row(a) = with_gaps_filled(series, cell.points).transpose();
     }
 
@@ -61,7 +66,7 @@ CellModel::CellModel(const CellObservations& cell, const std::function<bool(std:
     std::vector<std::pair<std::uint64_t, Eigen::Index>> by_size;
     for (Eigen::Index p = 0; p < points; ++p)
         for (Eigen::Index a = 0; a < algorithms; ++a)
-            if (!is_fused(a) && std::isfinite(log_us_(a, p))) {
+            if (!is_challenger(a) && std::isfinite(log_us_(a, p))) {
                 by_size.emplace_back(message_bytes(cell.points[p]), p);
                 break;
             }
@@ -98,7 +103,8 @@ CellModel::CellModel(const CellObservations& cell, const std::function<bool(std:
                 sum += times[a] - times.isFinite().select(times, kInfinity).minCoeff();
                 ++measured;
             }
-            if (is_fused(a) && !fits_workspace(sizes_[k])) barred = std::max(barred, Barred::no_workspace);
+            if (algorithm::is_fused(name(a)) && !fits_workspace(sizes_[k]))
+                barred = std::max(barred, Barred::no_workspace);
             if (measured > 0 && barred == Barred::no) cost_(a, k) = sum / measured * weight;
         }
     }
@@ -114,8 +120,10 @@ std::vector<Segment> CellModel::segments(double guard_band, bool ordered) const 
         bool all_earned = true;
         for (std::size_t i = 0; i < segments.size(); ++i) {
             const Segment& segment = segments[i];
-            const bool topmost = i + 1 == segments.size() || !is_fused(segments[i + 1].algorithm);
-            if (!is_fused(segment.algorithm) || !topmost) continue;
+            const bool topmost = i + 1 == segments.size() || !is_challenger(segments[i + 1].algorithm);
+            const bool lowest = i == 0 || !is_challenger(segments[i - 1].algorithm);
+            const bool meets_baseline = is_moe(cell_.key.pattern) ? lowest : topmost;
+            if (!is_challenger(segment.algorithm) || !meets_baseline) continue;
             if (bands[segment.algorithm].wins(segment.begin, segment.end)) continue;
             cost.row(segment.algorithm).segment(segment.begin, segment.end - segment.begin) = kInfinity;
             all_earned = false;
@@ -132,13 +140,13 @@ Eigen::Index CellModel::best(Eigen::Index size, const std::function<bool(Eigen::
 }
 
 Eigen::Index CellModel::baseline_at(Eigen::Index size) const {
-    return best(size, [&](Eigen::Index a) { return !is_fused(a); });
+    return best(size, [&](Eigen::Index a) { return !is_challenger(a); });
 }
 
 Eigen::Index CellModel::baseline() const {
     Eigen::Index found = -1;
     for (Eigen::Index a = 0; a < cost_.rows(); ++a)
-        if (!is_fused(a) && (found < 0 || cost_.row(a).sum() < cost_.row(found).sum())) found = a;
+        if (!is_challenger(a) && (found < 0 || cost_.row(a).sum() < cost_.row(found).sum())) found = a;
     return found;
 }
 
@@ -180,7 +188,7 @@ bool CellModel::is_better(const std::vector<Segment>& segments, const std::vecto
 bool CellModel::is_tie(double guard_band) const {
     std::vector<double> best_gains(sizes_.size(), -kInfinity);
     for (Eigen::Index a = 0; a < cost_.rows(); ++a) {
-        if (!is_fused(a)) continue;
+        if (!is_challenger(a)) continue;
         const std::vector<double> of_algorithm = gains(a);
         for (std::size_t k = 0; k < of_algorithm.size(); ++k) best_gains[k] = std::max(best_gains[k], of_algorithm[k]);
     }

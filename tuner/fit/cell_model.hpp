@@ -40,11 +40,14 @@ class CellModel {
     /// Message bytes with an unfused time, ascending.
     const std::vector<std::uint64_t>& sizes() const { return sizes_; }
     std::string_view name(Eigen::Index algorithm) const { return cell_.series[algorithm].name; }
-    bool is_fused(Eigen::Index algorithm) const { return rank_[algorithm] < kUnfusedRank; }
+    bool is_challenger(Eigen::Index algorithm) const { return algorithm::is_challenger(name(algorithm)); }
+    /// Of the algorithm among those of its cell: by rising rank, sizes can be dealt out with limits. All-reduces:
+    /// oneshot 0, twoshot 1, the unfused 2. MoE: what challenges the baseline comes above it.
+    int rank(Eigen::Index algorithm) const { return rank_[algorithm]; }
 
     /// Algorithms by size, with the fewest changes that matter: a change must save half the guard band (so a hole,
-    /// which takes two, the whole of it), and a fused algorithm that an unfused one follows must beat the baseline by
-    /// the guard band somewhere. `ordered`: oneshot, then twoshot, then unfused, as two limits can say.
+    /// which takes two, the whole of it), and a challenger next to a baseline must beat it by the guard band somewhere.
+    /// `ordered`: by rising rank, as limits can say.
     std::vector<Segment> segments(double guard_band, bool ordered) const;
 
     /// The fastest unfused algorithm at a size; over all sizes.
@@ -68,17 +71,15 @@ class CellModel {
     Edge edge(const Contest& contest) const;
 
   private:
-    /// By size: ln(fastest unfused ÷ this); −∞ where this cannot be used.
+    /// By size: ln(fastest baseline ÷ this); −∞ where this cannot be used.
     std::vector<double> gains(Eigen::Index algorithm) const;
-
-    static constexpr int kUnfusedRank = 2;
 
     using LogTime = std::function<double(Eigen::Index algorithm, Eigen::Index point)>; // ln µs, NaN if none
     /// `rounding_side` × the half-widths of rounding is added to the log ratios.
     std::vector<RatioPoint> curve(const Contest& contest, const LogTime& log_us, double rounding_side = 0) const;
 
     const CellObservations& cell_;
-    std::vector<int> rank_; // oneshot 0, twoshot 1, unfused 2
+    std::vector<int> rank_;
     std::vector<std::uint64_t> sizes_;
     std::vector<std::vector<Eigen::Index>> points_; // by size
     Eigen::ArrayXXd log_us_;                        // algorithms × points, gaps filled

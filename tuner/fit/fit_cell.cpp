@@ -38,12 +38,13 @@ class CellFit {
         if (model_.is_tie(options_.guard_band)) {
             cell_.status = CellStatus::tie;
             cell_.baseline = model_.name(model_.baseline());
-            if (has("oneshot")) cell_.oneshot = Threshold{};
-            if (has("twoshot")) cell_.twoshot = Threshold{};
+            if (has(algorithm::oneshot)) cell_.oneshot = Threshold{};
+            if (has(algorithm::twoshot)) cell_.twoshot = Threshold{};
+            if (is_moe(cell_.key.pattern)) cell_.onset = Onset{};
             cell_.intervals = {{.min_bytes = 0, .max_bytes = std::nullopt, .algorithm = cell_.baseline}};
         } else {
             cell_.status = CellStatus::measured;
-            set_thresholds();
+            is_moe(cell_.key.pattern) ? set_onset() : set_thresholds();
             set_intervals();
         }
         const RegretReport regret = regret_report(std::span(&observations_, 1), choice_of(std::span(&cell_, 1)));
@@ -60,14 +61,17 @@ class CellFit {
 
     /// Sets status and note where there is nothing to compare.
     bool can_be_measured() {
-        if (has(algorithm::oneshot) || has(algorithm::twoshot)) {
+        const bool moe = is_moe(cell_.key.pattern);
+        if (std::any_of(observations_.series.begin(), observations_.series.end(), [](const Series& series) {
+                return algorithm::is_challenger(series.name) && !series.empty();
+            })) {
             if (!model_.sizes().empty()) return true;
-            cell_.note = "no unfused algorithm was measured";
+            cell_.note = moe ? "no baseline was measured" : "no unfused algorithm was measured";
             return false;
         }
         bool failed = false, skipped = false;
         for (const Series& series : observations_.series) {
-            if (!algorithm::is_fused(series.name)) continue;
+            if (!algorithm::is_challenger(series.name)) continue;
             for (const Barred barred : series.barred) {
                 failed |= barred == Barred::failed;
                 skipped |= barred == Barred::skipped || barred == Barred::no_workspace;
@@ -75,17 +79,16 @@ class CellFit {
             if (!series.reason.empty()) add_note(cell_.note, series.name + ": " + series.reason);
         }
         if (skipped && !failed) cell_.status = CellStatus::unsupported;
-        if (cell_.note.empty()) cell_.note = "no fused algorithm was measured";
+        if (cell_.note.empty())
+            cell_.note = moe ? "no challenger of the baseline was measured" : "no fused algorithm was measured";
         return false;
     }
 
-    /// oneshot, then twoshot, then unfused: what two limits can say.
+    /// By rising rank (oneshot, then twoshot, then unfused): what limits can say.
     bool is_ordered(const std::vector<Segment>& segments) const {
-        const auto rank = [&](const Segment& segment) {
-            return !model_.is_fused(segment.algorithm) ? 2 : model_.name(segment.algorithm) == algorithm::twoshot;
-        };
-        return std::is_sorted(segments.begin(), segments.end(),
-                              [&](const Segment& a, const Segment& b) { return rank(a) < rank(b); });
+        return std::is_sorted(segments.begin(), segments.end(), [&](const Segment& a, const Segment& b) {
+            return model_.rank(a.algorithm) < model_.rank(b.algorithm);
+        });
     }
 
     /// The segments around a cut must not hold another change of mind; single sessions would find that one instead.
@@ -134,12 +137,12 @@ class CellFit {
         Index oneshot_end = 0, fused_end = 0; // sizes served
         Index topmost = -1;                   // the fused algorithm that serves the largest of them
         for (const Segment& segment : ordered_) {
-            if (!model_.is_fused(segment.algorithm)) continue;
+            if (!model_.is_challenger(segment.algorithm)) continue;
             if (model_.name(segment.algorithm) == algorithm::oneshot) oneshot_end = segment.end;
             fused_end = segment.end;
             topmost = segment.algorithm;
         }
-        const auto is_fused = [&](Index a) { return model_.is_fused(a); };
+        const auto is_fused = [&](Index a) { return model_.is_challenger(a); };
         const auto is_oneshot = [&](Index a) { return model_.name(a) == algorithm::oneshot; };
 
         if (has(algorithm::oneshot)) {
@@ -174,11 +177,41 @@ class CellFit {
             cell_.workspace_bytes = options_.workspace_bytes(cell_.key, largest_fused);
     }
 
+    /// MoE: where the baseline's range, the lower one, ends.
+    void set_onset() {
+        const auto sizes = static_cast<Index>(model_.sizes().size());
+        const auto is_challenger = [&](Index a) { return model_.is_challenger(a); };
+        Index cut = 0, baseline = model_.baseline(); // the last one before the challengers
+        for (const Segment& segment : ordered_)
+            if (!is_challenger(segment.algorithm)) {
+                cut = segment.end;
+                baseline = segment.algorithm;
+            }
+        cell_.baseline = model_.name(baseline);
+        Contest contest = contest_around(cut);
+        for (Index k = 0; k < sizes; ++k) {
+            contest.below.push_back(model_.baseline_at(k));
+            contest.above.push_back(model_.best(k, is_challenger));
+        }
+        const Threshold below = threshold(cut, baseline, contest);
+        Onset onset;
+        if (cut < sizes) {
+            onset.min_bytes = cut == 0 ? 0 : below.max_bytes + 1;
+            const double gain = model_.advantage(contest.above[cut], contest.below[cut], cut);
+            if (std::isfinite(gain)) onset.gain_at_edge = rounded_share(std::expm1(gain));
+        }
+        if (below.ci95) {
+            const auto [low, high] = *below.ci95;
+            onset.ci95 = {low == 0 ? 0 : low + 1, std::min(high + 1, model_.sizes().back())};
+        }
+        cell_.onset = onset;
+    }
+
     /// What follows the fused range, by the intervals; the fastest at the largest size where nothing does. Unfused ones
     /// within half the guard band of each other share an interval, and the table must not give it two names.
     Index baseline_above(Index fused_end) const {
         for (const Segment& segment : ordered_)
-            if (!model_.is_fused(segment.algorithm) && segment.end > fused_end) return segment.algorithm;
+            if (!model_.is_challenger(segment.algorithm) && segment.end > fused_end) return segment.algorithm;
         return model_.baseline_at(static_cast<Index>(model_.sizes().size()) - 1);
     }
 
@@ -187,7 +220,10 @@ class CellFit {
         const std::vector<std::uint64_t>& sizes = model_.sizes();
         const Segment& segment = segments[i];
         const Segment& next = segments[i + 1];
-        if (is_ordered(free_) && model_.is_fused(segment.algorithm)) { // an edge of a threshold
+        const bool ordered = is_ordered(free_);
+        if (ordered && is_moe(cell_.key.pattern) && model_.rank(segment.algorithm) < model_.rank(next.algorithm))
+            return *cell_.onset->min_bytes - 1;
+        if (ordered && !is_moe(cell_.key.pattern) && model_.is_challenger(segment.algorithm)) { // a threshold's edge
             const bool is_oneshot = model_.name(segment.algorithm) == algorithm::oneshot;
             return (is_oneshot ? cell_.oneshot : cell_.twoshot)->max_bytes;
         }
@@ -206,7 +242,9 @@ class CellFit {
                               .algorithm = std::string(model_.name(free_[i].algorithm))};
             const bool last = i + 1 == free_.size();
             if (!last) interval.max_bytes = end_of(free_, i);
-            if (last && model_.is_fused(free_[i].algorithm)) interval.max_bytes = cell_.measured_max_bytes;
+            // Beyond the samples goes on what can only gain with size.
+            const bool goes_on = model_.is_challenger(free_[i].algorithm) == is_moe(cell_.key.pattern);
+            if (last && !goes_on) interval.max_bytes = cell_.measured_max_bytes;
             if (interval.max_bytes) begin = *interval.max_bytes + 1;
             cell_.intervals.push_back(std::move(interval));
         }
@@ -237,10 +275,13 @@ class CellFit {
             if (failed > 0)
                 add_note(cell_.note, series.name + " failed at " + std::to_string(failed) +
                                          " points and is not used at their sizes" + reason);
-            if (skipped > 0 && algorithm::is_fused(series.name))
+            if (skipped > 0 && algorithm::is_challenger(series.name))
                 add_note(cell_.note, series.name + " cannot run at " + std::to_string(skipped) + " points" + reason);
         }
-        if (!is_ordered(free_) && cell_.status == CellStatus::measured)
+        if (is_ordered(free_) || cell_.status != CellStatus::measured) return;
+        if (is_moe(cell_.key.pattern))
+            add_note(cell_.note, "the baseline wins again above the limit: the intervals say where");
+        else
             add_note(cell_.note, "fused and unfused alternate with size: two limits lose up to " +
                                      percent_text(cost_of_two_limits()) + " where the intervals do not");
     }

@@ -34,6 +34,14 @@ bool is_told(const std::vector<Point>& points, const std::optional<Threshold>& l
     return widest <= kWide || around <= kNear;
 }
 
+/// A MoE cell's baseline serves sizes up to this.
+std::optional<Threshold> end_of_baseline(const std::optional<Onset>& onset) {
+    if (!onset || !onset->min_bytes || onset->min_bytes == 0) return std::nullopt;
+    Threshold limit;
+    limit.max_bytes = *onset->min_bytes - 1;
+    return limit;
+}
+
 /// Adds what `from` says of first…last (no last = open).
 void append(std::vector<Interval>& intervals, const std::vector<Interval>& from, std::uint64_t first,
             std::optional<std::uint64_t> last) {
@@ -72,6 +80,7 @@ HiddenDimRow row_of(const HiddenDimFit& fit, const Cell& cell) {
                      .status = fit.own.status,
                      .oneshot = joined_limit(fit.own.oneshot, cell.oneshot, fit, cell),
                      .twoshot = joined_limit(fit.own.twoshot, cell.twoshot, fit, cell),
+                     .onset = fit.own.onset,
                      .baseline = fit.own.baseline,
                      .workspace_bytes = fit.own.workspace_bytes};
     const std::uint64_t first = begins_late(fit.own, cell) ? fit.own.measured_min_bytes : 0;
@@ -83,6 +92,13 @@ HiddenDimRow row_of(const HiddenDimFit& fit, const Cell& cell) {
         row.baseline = cell.baseline;
     } else {
         append(row.intervals, fit.own.intervals, first, std::nullopt);
+    }
+    if (row.onset && ends_early(fit.own)) { // what the cell says above the hidden_dim's samples
+        const auto found = std::ranges::find_if(row.intervals, [](const Interval& interval) {
+            return algorithm::is_challenger(interval.algorithm);
+        });
+        row.onset = Onset{};
+        if (found != row.intervals.end()) row.onset->min_bytes = found->min_bytes;
     }
     if (row.intervals.size() > 1) row.status = CellStatus::measured; // a tie only where it was measured
     if (row.oneshot != fit.own.oneshot || row.twoshot != fit.own.twoshot)
@@ -119,9 +135,12 @@ std::string note_on(const HiddenDimFit& worst) {
     std::string own;
     for (const auto& [name, limit] : {std::pair("oneshot", worst.own.oneshot), std::pair("twoshot", worst.own.twoshot)})
         if (limit) own += (own.empty() ? "" : ", ") + std::string(name) + " up to " + std::to_string(limit->max_bytes);
-    return "one pair of limits for all hidden dims costs up to " + percent_text(worst.worst_cost) + " (mean " +
-           percent_text(worst.mean_cost) + ") at hidden_dim " + std::to_string(worst.hidden_dim) + ", whose own are " +
-           own;
+    if (worst.own.onset)
+        own = worst.own.onset->min_bytes ? "challengers from " + std::to_string(*worst.own.onset->min_bytes)
+                                         : "challengers nowhere";
+    return std::string(worst.own.onset ? "one limit" : "one pair of limits") + " for all hidden dims costs up to " +
+           percent_text(worst.worst_cost) + " (mean " + percent_text(worst.mean_cost) + ") at hidden_dim " +
+           std::to_string(worst.hidden_dim) + ", whose own are " + own;
 }
 
 } // namespace
@@ -137,7 +156,9 @@ std::vector<HiddenDimFit> fit_hidden_dims(const CellObservations& observations, 
         const CellObservations part = observations.of_hidden_dim(hidden_dim);
         HiddenDimFit fit{.hidden_dim = hidden_dim, .own = fit_cell(part, options)};
         if (fit.own.status != CellStatus::measured && fit.own.status != CellStatus::tie) continue;
-        if (!is_told(part.points, fit.own.oneshot) || !is_told(part.points, fit.own.twoshot)) continue;
+        if (!is_told(part.points, fit.own.oneshot) || !is_told(part.points, fit.own.twoshot) ||
+            !is_told(part.points, end_of_baseline(fit.own.onset)))
+            continue;
         double sum = 0;
         for (std::size_t p = 0; p < part.points.size(); ++p) {
             const auto time_of = [&](const Cell& chooser) {

@@ -12,7 +12,7 @@ namespace crossover {
 namespace {
 
 bool is_any(std::string_view) { return true; }
-bool is_unfused(std::string_view name) { return !algorithm::is_fused(name); }
+bool is_unfused(std::string_view name) { return !algorithm::is_challenger(name); }
 bool is_nccl(std::string_view name) { return name == algorithm::nccl || name.starts_with("nccl_"); }
 
 const Series* fastest(const CellObservations& cell, Eigen::Index point, bool (*among)(std::string_view)) {

@@ -19,8 +19,9 @@ class AdaptivePlan : public Plan {
         std::map<std::pair<int, CellKey>, std::vector<Point>> points; // one world size after the other
         for (const Point& point : grid_points(config)) points[{point.cell.world_size, point.cell}].push_back(point);
         for (auto& [key, of_cell] : points)
-            cells_.push_back(
-                {CellSearch(std::move(of_cell), config.algorithms, config.sessions, fit_options(config)), {}});
+            cells_.push_back({CellSearch(std::move(of_cell), algorithms_of(config, key.second.pattern), config.sessions,
+                                         fit_options(config)),
+                              {}});
         begin_round();
     }
 

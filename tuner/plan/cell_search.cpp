@@ -129,7 +129,7 @@ class Questions {
         for (const std::string& name : algorithms_)
             if (is_contender(name, log2_bytes(point))) names.insert(name);
         const auto& known = measured_[point];
-        if (std::all_of(known.begin(), known.end(), algorithm::is_fused)) // a size needs a baseline to count
+        if (std::all_of(known.begin(), known.end(), algorithm::is_challenger)) // a size needs a baseline to count
             names.insert(std::string(nearest_baseline(log2_bytes(point))));
         for (const std::string& name : names)
             if (!(now ? measured_now_ : measured_)[point].contains(name) &&
@@ -174,19 +174,25 @@ class Questions {
     std::vector<FittedEdge> fitted_edges() const {
         const Cell cell = fit_cell(observations_, options_);
         std::vector<FittedEdge> edges;
-        const auto interval_of = [](const Threshold& threshold) -> std::optional<std::array<double, 2>> {
+        const auto log2_of = [](const std::array<std::uint64_t, 2>& bytes) {
+            return std::array{std::log2(static_cast<double>(std::max<std::uint64_t>(bytes[0], 1))),
+                              std::log2(static_cast<double>(bytes[1]))};
+        };
+        const auto interval_of = [&](const Threshold& threshold) -> std::optional<std::array<double, 2>> {
             if (!threshold.ci95) return std::nullopt;
-            return std::array{std::log2(static_cast<double>(std::max<std::uint64_t>((*threshold.ci95)[0], 1))),
-                              std::log2(static_cast<double>((*threshold.ci95)[1]))};
+            return log2_of(*threshold.ci95);
         };
         for (std::size_t i = 0; i + 1 < cell.intervals.size(); ++i) {
             const Interval& below = cell.intervals[i];
             const Interval& above = cell.intervals[i + 1];
             if (above.algorithm == algorithm::not_measured) continue;
             FittedEdge edge{std::log2(static_cast<double>(*below.max_bytes) + 0.5), below.algorithm, above.algorithm,
-                            std::nullopt, algorithm::is_fused(below.algorithm) || algorithm::is_fused(above.algorithm)};
+                            std::nullopt,
+                            algorithm::is_challenger(below.algorithm) || algorithm::is_challenger(above.algorithm)};
             for (const auto& threshold : {cell.oneshot, cell.twoshot})
                 if (threshold && threshold->max_bytes == *below.max_bytes) edge.interval = interval_of(*threshold);
+            if (cell.onset && cell.onset->min_bytes == *below.max_bytes + 1 && cell.onset->ci95)
+                edge.interval = log2_of(*cell.onset->ci95);
             edges.push_back(std::move(edge));
         }
         return edges;
@@ -268,7 +274,7 @@ class Questions {
     void ask_ties() {
         std::vector<double> gains;
         for (Index k = 0; k < size_count(); ++k) {
-            const Index fused = model_.best(k, [&](Index a) { return model_.is_fused(a); });
+            const Index fused = model_.best(k, [&](Index a) { return model_.is_challenger(a); });
             if (fused < 0) continue;
             gains.push_back(std::abs(model_.advantage(fused, model_.baseline_at(k), k)));
         }

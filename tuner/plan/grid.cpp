@@ -1,6 +1,7 @@
 #include "tuner/plan/plan.hpp"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -10,8 +11,9 @@ namespace {
 
 class GridPlan : public Plan {
   public:
-    GridPlan(std::vector<Point> points, std::vector<std::string> algorithms, std::size_t batch)
-        : points_(std::move(points)), algorithms_(std::move(algorithms)), batch_(batch) {
+    GridPlan(std::vector<Point> points, const Config& config, std::size_t batch)
+        : points_(std::move(points)), batch_(batch) {
+        for (const Pattern pattern : config.patterns) algorithms_[pattern] = algorithms_of(config, pattern);
         // One world size after the other: fewest batches, and each is as full as can be.
         std::stable_sort(points_.begin(), points_.end(),
                          [](const Point& a, const Point& b) { return a.cell.world_size < b.cell.world_size; });
@@ -27,7 +29,7 @@ class GridPlan : public Plan {
             if (trials.size() == batch_) break;
             if (!trials.empty() && trials.front().point.cell.world_size != point.cell.world_size) break;
             Trial trial{point, {}};
-            for (const std::string& algorithm : algorithms_)
+            for (const std::string& algorithm : algorithms_[point.cell.pattern])
                 if (!measured.contains({point, algorithm})) trial.algorithms.push_back(algorithm);
             if (!trial.algorithms.empty()) trials.push_back(std::move(trial));
         }
@@ -38,7 +40,7 @@ class GridPlan : public Plan {
 
   private:
     std::vector<Point> points_;
-    std::vector<std::string> algorithms_;
+    std::map<Pattern, std::vector<std::string>> algorithms_;
     std::size_t batch_;
 };
 
@@ -47,13 +49,15 @@ std::vector<Point> product(const Config& config, const std::vector<std::int64_t>
     std::vector<Point> points;
     for (const Pattern pattern : config.patterns)
         for (const DType dtype : config.dtypes)
-            for (const Quant quant : config.quants)
+            for (const Quant quant : config.quants) {
+                if (!is_cell(pattern, quant)) continue;
                 for (const int world_size : config.world_sizes)
                     for (const std::int64_t hidden_dim : hidden_dims)
                         for (const std::int64_t num_tokens : token_counts) {
                             const Point point{{pattern, dtype, quant, world_size}, hidden_dim, num_tokens};
                             if (message_bytes(point) <= config.max_message_bytes) points.push_back(point);
                         }
+            }
     std::sort(points.begin(), points.end());
     return points;
 }
@@ -74,7 +78,7 @@ std::unique_ptr<Plan> make_grid_plan(const Config& config, std::size_t batch) {
 }
 
 std::unique_ptr<Plan> make_plan_of(std::vector<Point> points, const Config& config, std::size_t batch) {
-    return std::make_unique<GridPlan>(std::move(points), config.algorithms, batch);
+    return std::make_unique<GridPlan>(std::move(points), config, batch);
 }
 
 std::unique_ptr<Plan> make_plan(const Config& config, std::size_t batch) {

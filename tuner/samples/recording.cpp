@@ -115,7 +115,7 @@ class Recording : public SampleSource {
         // Each value was recorded; was each combination?
         for (int session = 0; session < config.sessions; ++session)
             for (const Point& point : points)
-                for (const std::string& algorithm : config.algorithms)
+                for (const std::string& algorithm : algorithms_of(config, point.cell.pattern))
                     if (!index_.contains({session, point, algorithm}))
                         fail(name_of(session, point, algorithm) + " was not recorded, though other combinations were",
                              "leave one of these values out of the config, or measure on GPUs");
