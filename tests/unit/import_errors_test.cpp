@@ -148,6 +148,7 @@ TEST_CASE("cells that cannot be right") {
         {"published/vllm-b200-tp8.md", "0.086 ", "-0.086", "results:19: time is `-0.086`"},
         {"published/vllm-b200-tp8.md", "0.086 ", "      ", "results:19: time is ``"},
         {"published/vllm-b200-tp8.md", "0.086 ", "8.6e99", "results:19: time is 8.6e99, over an hour"},
+        {"published/vllm-b200-tp8.md", "0.086 ", "1e-9  ", "results:19: time is 1e-9, under a nanosecond"},
         {"published/vllm-b200-tp8.md", "World Size:** 8", "World Size:** eight", "results:16: world size is `eight`"},
         {"published/vllm-b200-tp8.md", "World Size:** 8", "World Size:** 1", "results:16: world size is `1`"},
         {"published/vllm-b200-tp8.md", "**World Size:** 8", "", "results:11: no `**World Size:**`"},

@@ -20,7 +20,8 @@ using importers::ResultFile;
 using importers::ResultRow;
 using importers::shown;
 
-constexpr double kLongestUs = 3.6e9;         // an hour: more is a broken row
+constexpr double kShortestUs = 1e-3;         // a nanosecond: less is a broken row,
+constexpr double kLongestUs = 3.6e9;         // and so is more than an hour
 constexpr double kNormalQuantile90 = 1.2816; // standard deviations from the mean to the 90th percentile
 
 /// A printed number and the place value of its last digit.
@@ -100,8 +101,9 @@ void append_samples(const ResultFile& result, const std::string& file, const Imp
         if (!(time_us > 0)) {
             sample.status = SampleStatus::failed;
             sample.note = "the file says " + row.time;
-        } else if (time_us > kLongestUs) {
-            place.fail("time is " + row.time + ", over an hour", "correct the row or take it out");
+        } else if (time_us < kShortestUs || time_us > kLongestUs) {
+            place.fail("time is " + row.time + (time_us > kLongestUs ? ", over an hour" : ", under a nanosecond"),
+                       "correct the row or take it out");
         } else if (!row.out_of_table.empty()) {
             sample.status = SampleStatus::skipped;
             std::ostringstream us;

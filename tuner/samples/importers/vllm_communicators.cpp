@@ -84,7 +84,8 @@ void read_object(const std::string& object, const std::string& file, int block, 
         YamlMap entry(length.second, file, "a result");
         const YAML::Node timings = entry.get_node("timings");
         const YamlMap communicators(timings, file, "`timings`");
-        if (timings.size() == 0) result.notes.push_back("no communicator ran " + length.first.Scalar() + " tokens");
+        if (timings.size() == 0)
+            result.notes.push_back("no communicator ran " + shown(length.first.Scalar()) + " tokens");
         for (const auto& timing : timings) {
             const Place place = place_at(timing.first);
             result.rows.push_back({.line = place.line,
