@@ -1,3 +1,4 @@
+#include "output/cpp_header_moe.hpp"
 #include "output/emit.hpp"
 #include "output/format.hpp"
 #include "output/limits.hpp"
@@ -214,6 +215,7 @@ std::string lookups(const std::string& in, const std::string& by, const std::str
 std::string sku_namespace(const Table& table, bool only_one) {
     std::string cells, choices, cell_rows, choice_rows;
     for (const Cell& cell : table.cells) {
+        if (is_moe(cell.key.pattern)) continue; // they have functions of their own
         cells += cell_case(cell);
         choices += choice_case(cell);
         cell_rows += cell_rows_case(cell);
@@ -233,7 +235,7 @@ std::string sku_namespace(const Table& table, bool only_one) {
                           name + "::cell(world_size, dtype, quant, pattern)") +
            model_function("Choice choose(int world_size," + bytes + model + keys, choice_rows,
                           name + "::choose(world_size, message_bytes, dtype, quant, pattern)") +
-           "\n" + lookups(name, "", "", true) + "\n} // namespace " + name + "\n";
+           "\n" + lookups(name, "", "", true) + moe_header_functions(table) + "\n} // namespace " + name + "\n";
 }
 
 /// Sku, find_sku() and the lookups that take a Sku or its name.
@@ -244,6 +246,8 @@ std::string sku_lookups(std::span<const Table> tables) {
         enumerators += ", " + name;
         names += "    if (name == " + literal(table.fingerprint.sku) + ") return Sku::" + name + ";\n";
     }
+    std::vector<std::string> namespaces;
+    for (const Table& table : tables) namespaces.push_back(identifier_of(table.fingerprint.sku));
     std::string out = "enum class Sku { unknown" + enumerators +
                       " };\n\n"
                       "/// By the name the driver gives (cudaDeviceProp::name, nvidia-smi). Sku::unknown: not in this "
@@ -275,7 +279,7 @@ std::string sku_lookups(std::span<const Table> tables) {
                    "return choose(find_sku(sku), world_size, message_bytes, " + pass + ";\n}\n";
     }
     return out + lookups("crossover", "Sku", "sku", true) + "\n" + by_name +
-           lookups("crossover", "std::string_view", "sku", false);
+           lookups("crossover", "std::string_view", "sku", false) + moe_header_sku_lookups(tables, namespaces);
 }
 
 void check_skus(std::span<const Table> tables) {
@@ -312,7 +316,8 @@ std::string emit_cpp_header(std::span<const Table> tables) {
         "all else\n// is for host and device.\n";
 
     std::string body = std::string("\n#include <cstdint>\n#include <optional>\n") +
-                       (only_one ? "" : "#include <string_view>\n") + "\n" + kCommon + "\nnamespace crossover {\n\n";
+                       (only_one ? "" : "#include <string_view>\n") + "\n" + kCommon + "\n" +
+                       moe_header_common(tables) + "namespace crossover {\n\n";
     for (const Table& table : tables) body += sku_namespace(table, only_one) + "\n";
     if (!only_one) body += sku_lookups(tables) + "\n";
     body += "} // namespace crossover\n";

@@ -109,6 +109,20 @@ std::string interval_text(const Interval& interval) {
     return size_text(interval.min_bytes) + " to " + size_text(*interval.max_bytes) + ": " + interval.algorithm;
 }
 
+std::string onset_text(const Cell& cell) {
+    if (cell.status == CellStatus::tie) return "tie";
+    if (cell.status == CellStatus::unsupported) return "unsupported";
+    if (!cell.onset) return "not measured";
+    if (!cell.onset->min_bytes) return "never up to " + human_bytes(cell.measured_max_bytes);
+    return *cell.onset->min_bytes == 0 ? "0 (always)" : size_text(*cell.onset->min_bytes);
+}
+
+std::string onset_ci_text(const std::optional<Onset>& onset) {
+    if (!onset || !onset->ci95) return "–";
+    const auto [low, high] = *onset->ci95;
+    return human_bytes(low) + " … " + human_bytes(high);
+}
+
 std::string group_name(const CellKey& key) {
     return std::string(to_string(key.pattern)) + ", " + std::string(to_string(key.dtype));
 }

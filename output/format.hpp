@@ -38,6 +38,12 @@ std::string ci_text(const std::optional<Threshold>& threshold);
 /// Its gain at the edge, "+3.1 %", or "–".
 std::string gain_text(const std::optional<Threshold>& threshold);
 
+/// From where a MoE cell's baseline is left: its size, "0 (always)", "never up to 8 MiB", "tie", "not measured" or
+/// "unsupported".
+std::string onset_text(const Cell& cell);
+/// Its 95 % interval, or "–".
+std::string onset_ci_text(const std::optional<Onset>& onset);
+
 /// "0 (0 B) to 131072 (128 KiB): oneshot"
 std::string interval_text(const Interval& interval);
 

@@ -9,7 +9,37 @@
 namespace crossover {
 namespace {
 
+const std::vector<std::string> kHead{"world size",  "quant",         "oneshot max",  "95 % interval", "gain at edge",
+                                     "twoshot max", "95 % interval", "gain at edge", "baseline"};
+
+/// MoE: the limit is where the baseline ends, and above it may be several.
+std::vector<std::string> moe_head(Pattern pattern) {
+    return {"world size",
+            "quant",
+            is_moe_dispatch(pattern) ? "quantize before gather from" : "reduce-scatter from",
+            "95 % interval",
+            "gain at edge",
+            "baseline",
+            "then"};
+}
+
+std::string then_text(const Cell& cell) {
+    std::string names;
+    for (const Interval& interval : cell.intervals)
+        if (algorithm::is_challenger(interval.algorithm) && names.find(interval.algorithm) == std::string::npos)
+            names += (names.empty() ? "" : ", ") + interval.algorithm;
+    return names.empty() ? "–" : names;
+}
+
 std::vector<std::string> summary_row(const Cell& cell) {
+    if (is_moe(cell.key.pattern))
+        return {std::to_string(cell.key.world_size),
+                std::string(to_string(cell.key.quant)),
+                onset_text(cell),
+                onset_ci_text(cell.onset),
+                cell.onset && cell.onset->gain_at_edge ? percent(*cell.onset->gain_at_edge) : "–",
+                cell.baseline.empty() ? "–" : cell.baseline,
+                then_text(cell)};
     return {std::to_string(cell.key.world_size),
             std::string(to_string(cell.key.quant)),
             threshold_text(cell, cell.oneshot),
@@ -70,6 +100,11 @@ std::string cell_details(const Cell& cell) {
     for (const Interval& interval : cell.intervals) out += "- " + interval_text(interval) + "\n";
     for (const HiddenDimRow& row : cell.hidden_dims) {
         const Cell model = for_hidden_dim(cell, row.hidden_dim);
+        if (is_moe(cell.key.pattern)) {
+            out += "- hidden_dim " + std::to_string(row.hidden_dim) + " by itself: " + then_text(model) + " from " +
+                   onset_text(model) + ", baseline " + model.baseline + "\n";
+            continue;
+        }
         out += "- hidden_dim " + std::to_string(row.hidden_dim) + " by itself: oneshot max " +
                threshold_text(model, model.oneshot) + ", twoshot max " + threshold_text(model, model.twoshot) +
                ", baseline " + model.baseline + "\n";
@@ -86,12 +121,10 @@ std::string provenance_table(const Table& table) {
 } // namespace
 
 std::string emit_summary(const Table& table) {
-    const std::vector<std::string> head{"world size",  "quant",         "oneshot max",  "95 % interval", "gain at edge",
-                                        "twoshot max", "95 % interval", "gain at edge", "baseline"};
     std::string out;
     for (auto cell = table.cells.begin(); cell != table.cells.end();) {
         const std::string group = group_name(cell->key);
-        std::vector<std::vector<std::string>> rows{head};
+        std::vector<std::vector<std::string>> rows{is_moe(cell->key.pattern) ? moe_head(cell->key.pattern) : kHead};
         for (; cell != table.cells.end() && group_name(cell->key) == group; ++cell) rows.push_back(summary_row(*cell));
         out += (out.empty() ? "" : "\n") + group + "\n\n" + markdown_table(rows);
     }
@@ -99,14 +132,16 @@ std::string emit_summary(const Table& table) {
 }
 
 std::string emit_markdown(const Table& table) {
+    const bool has_moe = std::ranges::any_of(table.cells, [](const Cell& cell) { return is_moe(cell.key.pattern); });
     std::string out =
         "# Dispatch table for " + one_line(table.fingerprint.sku) + "\n\n" + emit_summary(table) +
         "\nSizes are bytes of one rank's input tensor (tokens × hidden_dim × element size), inclusive: up to\n"
         "\"oneshot max\" use oneshot, above it and up to \"twoshot max\" twoshot, above that the baseline. 0 means\n"
         "never. \"≥\": still the fastest at the largest size measured. The gain at an edge is the time of the next\n"
-        "algorithm over this one's, at the largest measured size not above the threshold.\n"
-        "\n## Where the numbers come from\n\n" +
-        provenance_table(table) + is_it_bytes(table) + "\n## Cells\n";
+        "algorithm over this one's, at the largest measured size not above the threshold.\n" +
+        (has_moe ? "Of MoE operations bytes are the mean over the ranks; below the limit the baseline is used.\n"
+                 : "") +
+        "\n## Where the numbers come from\n\n" + provenance_table(table) + is_it_bytes(table) + "\n## Cells\n";
     for (const Cell& cell : table.cells) out.append("\n").append(cell_details(cell));
     return out;
 }

@@ -43,6 +43,13 @@ auto word_among(std::initializer_list<E> values) {
     };
 }
 
+template <class Table>
+std::string names_of(const Table& table) {
+    std::string names;
+    for (const auto& entry : table) names.append(names.empty() ? "" : ", ").append(entry.name);
+    return names;
+}
+
 std::optional<std::array<std::uint64_t, 2>> find_range(YamlMap& map, const std::string& key) {
     const std::vector<YAML::Node> ends = map.find_sequence(key);
     if (ends.empty() && !map.find_node(key)) return std::nullopt;
@@ -70,6 +77,20 @@ std::optional<Threshold> parse_threshold(YamlMap& cell, const std::string& name)
                                              word_among({LimitedBy::crossover, LimitedBy::range, LimitedBy::workspace}),
                                              "crossover, range, workspace");
     return threshold;
+}
+
+/// `name`: onset_name()
+std::optional<Onset> parse_onset(YamlMap& cell, const std::string& name) {
+    const auto min_bytes = cell.find_node(name + "_min_bytes");
+    const auto ci95 = find_range(cell, name + "_min_bytes_ci95");
+    const auto gain = cell.find<double>(name + "_gain_at_edge");
+    if (!min_bytes) {
+        if (ci95 || gain) cell.get_node(name + "_min_bytes"); // throws: it is missing
+        return std::nullopt;
+    }
+    Onset onset{.min_bytes = std::nullopt, .ci95 = ci95, .gain_at_edge = gain};
+    if (!min_bytes->IsNull()) onset.min_bytes = cell.as<std::uint64_t>(*min_bytes, name + "_min_bytes");
+    return onset;
 }
 
 Interval parse_interval(const YAML::Node& node, const std::string& file) {
@@ -136,13 +157,14 @@ HiddenDimSpread parse_spread(const YAML::Node& node, const std::string& file) {
 
 /// What a cell and a row of one hidden_dim share, and what must hold of it.
 template <class Limits>
-void parse_limits(YamlMap& map, const YAML::Node& node, Limits& limits) {
+void parse_limits(YamlMap& map, const YAML::Node& node, Pattern pattern, Limits& limits) {
     limits.status = map.get_word(
         "status",
         word_among({CellStatus::measured, CellStatus::tie, CellStatus::not_measured, CellStatus::unsupported}),
         "measured, tie, not_measured, unsupported");
     limits.oneshot = parse_threshold(map, "oneshot");
     limits.twoshot = parse_threshold(map, "twoshot");
+    if (is_moe(pattern)) limits.onset = parse_onset(map, std::string(onset_name(pattern)));
     limits.baseline = map.find<std::string>("baseline").value_or("");
     limits.workspace_bytes = map.find<std::uint64_t>("workspace_bytes").value_or(0);
     limits.intervals = parse_intervals(map);
@@ -152,18 +174,18 @@ void parse_limits(YamlMap& map, const YAML::Node& node, Limits& limits) {
     if (limits.status == CellStatus::tie && limits.baseline.empty())
         map.fail(node, "a tie without `baseline`", "name the algorithm to run");
     if ((limits.status == CellStatus::not_measured || limits.status == CellStatus::unsupported) &&
-        (limits.oneshot || limits.twoshot || !limits.intervals.empty()))
+        (limits.oneshot || limits.twoshot || limits.onset || !limits.intervals.empty()))
         map.fail(node, "a cell that is " + std::string(to_string(limits.status)) + " has thresholds or intervals",
                  "remove them, or write status: measured");
 }
 
-HiddenDimRow parse_row(const YAML::Node& node, const std::string& file) {
+HiddenDimRow parse_row(const YAML::Node& node, const std::string& file, Pattern pattern) {
     YamlMap map(node, file, "a row of `hidden_dims`");
     HiddenDimRow row;
     row.hidden_dim = map.get<std::int64_t>("hidden_dim");
     if (row.hidden_dim < 1)
         map.fail(map.get_node("hidden_dim"), "`hidden_dim` is " + std::to_string(row.hidden_dim), "write 1 or more");
-    parse_limits(map, node, row);
+    parse_limits(map, node, pattern, row);
     if (row.status != CellStatus::measured && row.status != CellStatus::tie)
         map.fail(map.get_node("status"), "a row that says nothing", "leave it out: the cell's limits then hold");
     map.finish();
@@ -173,22 +195,21 @@ HiddenDimRow parse_row(const YAML::Node& node, const std::string& file) {
 Cell parse_cell(const YAML::Node& node, const std::string& file) {
     YamlMap map(node, file, "a cell");
     Cell cell;
-    cell.key.pattern =
-        map.get_word("pattern", parse_pattern, "allreduce, allreduce_rmsnorm, allreduce_residual_rmsnorm");
+    cell.key.pattern = map.get_word("pattern", parse_pattern, names_of(kPatterns));
     cell.key.dtype = map.get_word("dtype", parse_dtype, "bfloat16, float16, float32");
     cell.key.quant = map.get_word("quant", parse_quant, "none, fp8, fp4");
     cell.key.world_size = map.get<int>("world_size");
     if (cell.key.world_size < 2)
         map.fail(map.get_node("world_size"), "`world_size` is " + std::to_string(cell.key.world_size),
                  "write 2 or more");
-    parse_limits(map, node, cell);
+    parse_limits(map, node, cell.key.pattern, cell);
     if (const auto range = find_range(map, "measured_bytes")) {
         cell.measured_min_bytes = (*range)[0];
         cell.measured_max_bytes = (*range)[1];
     }
     if (const auto spread = map.find_node("spread")) cell.spread = parse_spread(*spread, file);
     for (const YAML::Node& row : map.find_sequence("hidden_dims")) {
-        cell.hidden_dims.push_back(parse_row(row, file));
+        cell.hidden_dims.push_back(parse_row(row, file, cell.key.pattern));
         const auto& rows = cell.hidden_dims;
         if (rows.size() > 1 && rows.back().hidden_dim <= rows[rows.size() - 2].hidden_dim)
             map.fail(row, "hidden_dim " + std::to_string(rows.back().hidden_dim) + " does not ascend",

@@ -26,6 +26,14 @@ void put_threshold(YAML::Node& cell, const std::string& name, const std::optiona
     if (threshold->gain_at_edge) cell[name + "_gain_at_edge"] = number_node(*threshold->gain_at_edge);
 }
 
+/// `name`: onset_name()
+void put_onset(YAML::Node& cell, const std::string& name, const std::optional<Onset>& onset) {
+    if (!onset) return; // absent = not measured, or no MoE pattern; null = at no size measured
+    cell[name + "_min_bytes"] = onset->min_bytes ? number_node(*onset->min_bytes) : YAML::Node(YAML::NodeType::Null);
+    if (onset->ci95) cell[name + "_min_bytes_ci95"] = flow_list((*onset->ci95)[0], (*onset->ci95)[1]);
+    if (onset->gain_at_edge) cell[name + "_gain_at_edge"] = number_node(*onset->gain_at_edge);
+}
+
 YAML::Node to_node(const Interval& interval) {
     YAML::Node node(YAML::NodeType::Map);
     node["min_bytes"] = number_node(interval.min_bytes);
@@ -62,10 +70,11 @@ YAML::Node to_node(const HiddenDimSpread& spread) {
 
 /// What a cell and a row of one hidden_dim share.
 template <class Limits>
-void put_limits(YAML::Node& node, const Limits& limits) {
+void put_limits(YAML::Node& node, const Limits& limits, Pattern pattern) {
     node["status"] = text_node(to_string(limits.status));
     put_threshold(node, "oneshot", limits.oneshot);
     put_threshold(node, "twoshot", limits.twoshot);
+    put_onset(node, std::string(onset_name(pattern)), limits.onset);
     if (!limits.baseline.empty()) node["baseline"] = text_node(limits.baseline);
     if (limits.workspace_bytes > 0) node["workspace_bytes"] = number_node(limits.workspace_bytes);
 }
@@ -75,10 +84,10 @@ void put_intervals(YAML::Node& node, const Limits& limits) {
     for (const Interval& interval : limits.intervals) node["intervals"].push_back(to_node(interval));
 }
 
-YAML::Node to_node(const HiddenDimRow& row) {
+YAML::Node to_node(const HiddenDimRow& row, Pattern pattern) {
     YAML::Node node(YAML::NodeType::Map);
     node["hidden_dim"] = number_node(row.hidden_dim);
-    put_limits(node, row);
+    put_limits(node, row, pattern);
     put_intervals(node, row);
     return node;
 }
@@ -89,12 +98,12 @@ YAML::Node to_node(const Cell& cell) {
     node["dtype"] = text_node(to_string(cell.key.dtype));
     node["quant"] = text_node(to_string(cell.key.quant));
     node["world_size"] = number_node(cell.key.world_size);
-    put_limits(node, cell);
+    put_limits(node, cell, cell.key.pattern);
     if (cell.measured_max_bytes > 0)
         node["measured_bytes"] = flow_list(cell.measured_min_bytes, cell.measured_max_bytes);
     put_intervals(node, cell);
     if (cell.spread) node["spread"] = to_node(*cell.spread);
-    for (const HiddenDimRow& row : cell.hidden_dims) node["hidden_dims"].push_back(to_node(row));
+    for (const HiddenDimRow& row : cell.hidden_dims) node["hidden_dims"].push_back(to_node(row, cell.key.pattern));
     if (cell.regret) node["regret"] = to_node(*cell.regret);
     if (!cell.note.empty()) node["note"] = text_node(cell.note);
     return node;

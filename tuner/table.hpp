@@ -52,6 +52,11 @@ struct Onset {
     bool operator==(const Onset&) const = default;
 };
 
+/// What an onset is called: quantize_before_gather of a dispatch, reduce_scatter of a combine.
+constexpr std::string_view onset_name(Pattern pattern) {
+    return is_moe_dispatch(pattern) ? "quantize_before_gather" : "reduce_scatter";
+}
+
 /// Sizes min_bytes…max_bytes (inclusive; no max = open) are to use `algorithm`: a name, unfused ones included.
 struct Interval {
     std::uint64_t min_bytes = 0;

@@ -1,0 +1,111 @@
+#include "output/cpp_header_moe.hpp"
+
+#include "kernels/token_distribution.hpp"
+#include "output/format.hpp"
+
+#include <algorithm>
+
+namespace crossover {
+namespace {
+
+constexpr const char* kCommon = R"(#ifndef CROSSOVER_MOE_THRESHOLDS_COMMON_1
+#define CROSSOVER_MOE_THRESHOLDS_COMMON_1
+namespace crossover {
+
+/// How tokens lie over the ranks: even, all on one, or rank r's share proportional to 1/(r+1).
+enum class Distribution { even, one_hot, zipf };
+/// Of a limit in bytes: at no size that was measured.
+inline constexpr std::uint64_t kNever = UINT64_MAX;
+
+namespace detail {
+constexpr std::uint64_t key(int world_size, DType dtype, Quant quant, Distribution distribution) noexcept {
+    return static_cast<std::uint64_t>(world_size) << 12 | static_cast<std::uint64_t>(dtype) << 8 |
+           static_cast<std::uint64_t>(quant) << 4 | static_cast<std::uint64_t>(distribution);
+}
+} // namespace detail
+
+} // namespace crossover
+#endif // CROSSOVER_MOE_THRESHOLDS_COMMON_1
+
+)";
+
+/// One of the two operations.
+struct Operation {
+    bool (*is_of)(Pattern);
+    const char* comment;
+    const char* name; // of the function
+    const char* keys; // its parameters after the world size
+    const char* quant;
+};
+constexpr Operation kOperations[] = {
+    {[](Pattern pattern) { return is_moe_dispatch(pattern); },
+     "/// From how many bytes a rank (the mean of all ranks' inputs) to quantize before the gather.\n",
+     "quantize_before_gather_min_bytes",
+     "Distribution distribution = Distribution::even, DType dtype = DType::bfloat16,\n    Quant quant = Quant::fp4",
+     "quant"},
+    {[](Pattern pattern) { return is_moe_combine(pattern); },
+     "/// From how many bytes a rank to scatter what is reduced, instead of an all-reduce of the padded buffer.\n",
+     "reduce_scatter_min_bytes", "Distribution distribution = Distribution::even, DType dtype = DType::bfloat16",
+     "Quant::none"}};
+
+bool has_moe(std::span<const Table> tables) {
+    return std::any_of(tables.begin(), tables.end(), [](const Table& table) {
+        return std::any_of(table.cells.begin(), table.cells.end(),
+                           [](const Cell& cell) { return is_moe(cell.key.pattern); });
+    });
+}
+
+/// What a cell's limit is in the header; a tie never leaves its baseline.
+std::string limit_literal(const Cell& cell) {
+    if (!cell.onset) return "std::nullopt";
+    return cell.onset->min_bytes ? std::to_string(*cell.onset->min_bytes) + "ull" : "kNever";
+}
+
+std::string cases(const Table& table, const Operation& operation) {
+    std::string out;
+    for (const Cell& cell : table.cells) {
+        if (!operation.is_of(cell.key.pattern)) continue;
+        out.append("    case detail::key(").append(std::to_string(cell.key.world_size));
+        out.append(", DType::").append(to_string(cell.key.dtype));
+        out.append(", Quant::").append(to_string(cell.key.quant));
+        out.append(", Distribution::").append(to_string(distribution_of(cell.key.pattern)));
+        out.append("): return ").append(limit_literal(cell)).append(";");
+        if (!cell.baseline.empty()) out.append(" // against ").append(one_line(cell.baseline));
+        out += '\n';
+    }
+    return out;
+}
+
+} // namespace
+
+std::string moe_header_common(std::span<const Table> tables) { return has_moe(tables) ? kCommon : ""; }
+
+std::string moe_header_functions(const Table& table) {
+    if (!has_moe(std::span(&table, 1))) return "";
+    std::string out;
+    for (const Operation& operation : kOperations)
+        out += "\n" + std::string(operation.comment) + "constexpr std::optional<std::uint64_t> " + operation.name +
+               "(\n    [[maybe_unused]] int world_size, [[maybe_unused]] " + operation.keys + ") noexcept {\n" +
+               "    switch (detail::key(world_size, dtype, " + operation.quant + ", distribution)) {\n" +
+               cases(table, operation) + "    default: return std::nullopt;\n    }\n}\n";
+    return out;
+}
+
+std::string moe_header_sku_lookups(std::span<const Table> tables, std::span<const std::string> namespaces) {
+    if (!has_moe(tables)) return "";
+    std::string out;
+    for (const Operation& operation : kOperations) {
+        const bool quantized = std::string_view(operation.quant) == "quant";
+        out += "\n" + std::string(operation.comment) + "constexpr std::optional<std::uint64_t> " + operation.name +
+               "(Sku sku,\n    [[maybe_unused]] int world_size, [[maybe_unused]] " + operation.keys +
+               ") noexcept {\n    switch (sku) {\n";
+        for (std::size_t i = 0; i < tables.size(); ++i)
+            if (has_moe(tables.subspan(i, 1)))
+                out += "    case Sku::" + namespaces[i] + ": return " + namespaces[i] + "::" + operation.name +
+                       "(world_size, distribution, dtype" + (quantized ? ", quant" : "") + ");\n";
+        out += "    default: return std::nullopt;\n    }\n}\n";
+    }
+    return out;
+}
+
+} // namespace crossover
