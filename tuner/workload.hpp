@@ -69,9 +69,22 @@ inline constexpr std::string_view floor = "floor";
 inline constexpr std::string_view not_measured = "not_measured";
 
 /// Those that a config can name without a library of candidates.
-inline constexpr std::array kOwn{
-    nccl,    nccl_symm, nccl_separate, nccl_fused_norm, nccl_symm_separate, nccl_symm_fused_norm, custom_fused_norm,
-    oneshot, twoshot,   floor};
+inline constexpr std::array kOwn{nccl,
+                                 nccl_symm,
+                                 nccl_separate,
+                                 nccl_fused_norm,
+                                 nccl_symm_separate,
+                                 nccl_symm_fused_norm,
+                                 custom_fused_norm,
+                                 oneshot,
+                                 twoshot,
+                                 nccl_allreduce_quantize,
+                                 nccl_allgather_quantize,
+                                 quantize_nccl_allgather,
+                                 nccl_allreduce_slice,
+                                 nccl_reduce_scatter,
+                                 push,
+                                 floor};
 
 constexpr bool is_fused(std::string_view name) { return name == oneshot || name == twoshot; }
 /// What displaces a baseline only where it wins by the guard band: oneshot and twoshot, what quantizes before the
