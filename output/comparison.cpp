@@ -177,7 +177,7 @@ namespace {
 std::vector<std::string_view> structure(const Cell& cell) {
     std::vector<std::string_view> names;
     for (const Interval& interval : cell.intervals) {
-        const bool kept = algorithm::is_fused(interval.algorithm) || interval.algorithm == algorithm::not_measured;
+        const bool kept = algorithm::is_challenger(interval.algorithm) || interval.algorithm == algorithm::not_measured;
         const std::string_view name = kept ? std::string_view(interval.algorithm) : "unfused";
         if (names.empty() || names.back() != name) names.push_back(name);
     }
@@ -220,7 +220,7 @@ Draft draft_cell(const CellKey& key, const Measured& before, const Measured& aft
 
     draft.to_be_judged = true;
     const std::array sessions{before.table.provenance.sessions, after.table.provenance.sessions};
-    for (const std::string_view algorithm : {algorithm::oneshot, algorithm::twoshot}) {
+    for (const std::string_view algorithm : {algorithm::oneshot, algorithm::twoshot, kBaselineRange}) {
         LimitShift shift = limit_shift(algorithm, *from, *to, sessions);
         if (!shift.change.before && !shift.change.after) continue;
         cell.thresholds.push_back(std::move(shift.change));

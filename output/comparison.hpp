@@ -53,7 +53,7 @@ struct CompareOptions {
 
 /// One limit of one algorithm, in OLD and NEW. Absent on a side = that side does not say.
 struct ThresholdChange {
-    std::string_view algorithm; // oneshot or twoshot
+    std::string_view algorithm; // oneshot, twoshot, or of a MoE cell: baseline
     std::optional<Threshold> before, after;
     Verdict verdict = Verdict::same; // from the tables alone
     double octaves = 0;              // log2(NEW / OLD)

@@ -45,8 +45,11 @@ struct LimitShift {
     std::optional<Shift> shift; // what beyond_noise() is to judge; absent = the verdict stands as it is
 };
 
-/// The limit of `algorithm` in both cells. `sessions`: what the tables' provenance says, for the degrees of freedom
-/// behind their intervals.
+/// Of a MoE cell: the sizes below its onset. It is the challengers that are judged, which lose what this gains.
+inline constexpr std::string_view kBaselineRange = "baseline";
+
+/// The limit of `algorithm`, or of kBaselineRange, in both cells. `sessions`: what the tables' provenance says, for the
+/// degrees of freedom behind their intervals.
 LimitShift limit_shift(std::string_view algorithm, const Cell& before, const Cell& after, std::array<int, 2> sessions);
 
 /// Samples by cell, point, algorithm and session, as ln µs. Samples that are not ok are left out.

@@ -43,9 +43,26 @@ Crossing crossing_of(const Cell& cell, const Threshold& limit, int sessions) {
     return {Crossing::Kind::at, place, half_width / student_t_quantile(0.975, freedom), freedom};
 }
 
+/// A MoE cell's onset as the range below it, which is the baseline's.
+std::optional<Threshold> baseline_range(const Cell& cell) {
+    if (!cell.onset) return std::nullopt;
+    Threshold range;
+    const auto below = [](std::uint64_t bytes) { return bytes > 0 ? bytes - 1 : 0; };
+    if (cell.onset->min_bytes) {
+        range.max_bytes = below(*cell.onset->min_bytes);
+        if (cell.onset->ci95) range.ci95 = {below((*cell.onset->ci95)[0]), below((*cell.onset->ci95)[1])};
+        range.gain_at_edge = cell.onset->gain_at_edge;
+    } else {
+        range.max_bytes = cell.measured_max_bytes;
+        range.limited_by = LimitedBy::range;
+    }
+    return range;
+}
+
 /// A tie says of both algorithms that they win nowhere by more than the guard band; of an algorithm that the other
 /// cell does not have, it says nothing.
 std::optional<Threshold> limit_of(const Cell& cell, const Cell& other, std::string_view algorithm) {
+    if (algorithm == kBaselineRange) return baseline_range(cell);
     const auto limit = [&](const Cell& of) { return algorithm == algorithm::oneshot ? of.oneshot : of.twoshot; };
     if (cell.status != CellStatus::tie) return limit(cell);
     return other.status == CellStatus::tie || limit(other) ? std::optional(Threshold{}) : std::nullopt;
@@ -132,16 +149,18 @@ LimitShift limit_shift(std::string_view algorithm, const Cell& before, const Cel
 
     const Crossing from = crossing_of(before, *change.before, sessions[0]);
     const Crossing to = crossing_of(after, *change.after, sessions[1]);
-    const int kind = algorithm == algorithm::oneshot ? 0 : 1;
+    const int kind = algorithm == algorithm::oneshot ? 0 : algorithm == algorithm::twoshot ? 1 : 2;
     change.octaves = to.octaves - from.octaves;
-    const auto lose = [&](double share) { change.time_at_stake = change.octaves < 0 ? share : -share; };
+    // > 0: it took sizes from what is judged.
+    const double lost_octaves = algorithm == kBaselineRange ? change.octaves : -change.octaves;
+    const auto lose = [&](double share) { change.time_at_stake = lost_octaves > 0 ? share : -share; };
 
     // The workspace decides, not a measurement: no noise, and what is lost is the gain at the lower of the two limits.
     const Threshold& lower = change.before->max_bytes < change.after->max_bytes ? *change.before : *change.after;
     if (lower.limited_by == LimitedBy::workspace && change.before->max_bytes != change.after->max_bytes) {
         lose(lower.gain_at_edge ? *lower.gain_at_edge : std::expm1(log_ratio_at_stake(before, after, change)));
         change.why = moved_text(change) + ", limited by the workspace";
-        result.shift = Shift{-change.octaves, 0, kCertain, kind};
+        result.shift = Shift{lost_octaves, 0, kCertain, kind};
         return result;
     }
     if (only_bounded(change, from, to)) return result;
@@ -152,7 +171,7 @@ LimitShift limit_shift(std::string_view algorithm, const Cell& before, const Cel
     // threshold's place between two sizes still has.
     const double error = std::hypot(from.standard_error, to.standard_error);
     const double freedom = from.degrees_of_freedom + to.degrees_of_freedom;
-    result.shift = Shift{-change.octaves, error > 0 ? error : kAssumedError, freedom > 0 ? freedom : kCertain, kind};
+    result.shift = Shift{lost_octaves, error > 0 ? error : kAssumedError, freedom > 0 ? freedom : kCertain, kind};
     return result;
 }
 

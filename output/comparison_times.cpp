@@ -170,7 +170,7 @@ CellTimes compare_times(const Cell& before, const Cell& after, const PointTimes&
             continue;
         }
         dispatched.push_back(pair);
-        best[algorithm::is_fused(old_choice) ? old_choice : "an unfused algorithm"].push_back(
+        best[algorithm::is_challenger(old_choice) ? old_choice : "an unfused algorithm"].push_back(
             {fastest(times_before.at(point)), fastest(times_after.at(point))});
         const Times* unmoved = times_of(times_after, point, old_choice);
         if (old_choice != new_choice && unmoved) anew.push_back({unmoved, pair.after});

@@ -104,6 +104,10 @@ std::string gain_text(const std::optional<Threshold>& threshold) {
     return threshold && threshold->gain_at_edge ? percent(*threshold->gain_at_edge) : "–";
 }
 
+std::string gain_text(const std::optional<Onset>& onset) {
+    return onset && onset->gain_at_edge ? percent(*onset->gain_at_edge) : "–";
+}
+
 std::string interval_text(const Interval& interval) {
     if (!interval.max_bytes) return "from " + size_text(interval.min_bytes) + ": " + interval.algorithm;
     return size_text(interval.min_bytes) + " to " + size_text(*interval.max_bytes) + ": " + interval.algorithm;

@@ -35,8 +35,9 @@ std::string size_text(std::uint64_t bytes);
 std::string threshold_text(const Cell& cell, const std::optional<Threshold>& threshold);
 /// Its 95 % interval, "~115 KiB … ~137 KiB", or "–".
 std::string ci_text(const std::optional<Threshold>& threshold);
-/// Its gain at the edge, "+3.1 %", or "–".
+/// Its gain at the edge, "+3.1 %", or "–"; likewise of an onset.
 std::string gain_text(const std::optional<Threshold>& threshold);
+std::string gain_text(const std::optional<Onset>& onset);
 
 /// From where a MoE cell's baseline is left: its size, "0 (always)", "never up to 8 MiB", "tie", "not measured" or
 /// "unsupported".

@@ -89,26 +89,46 @@ Content limit_content(const Cell& cell, const std::optional<Threshold>& threshol
     return Content::markup(limit.str() + "<br/>" + element("span", ci_text(threshold), "soft"));
 }
 
+Content onset_content(const Cell& cell) {
+    Content limit = onset_text(cell);
+    if (!cell.onset || !cell.onset->ci95) return limit;
+    return Content::markup(limit.str() + "<br/>" + element("span", onset_ci_text(cell.onset), "soft"));
+}
+
+/// The columns between a cell's status and its baseline: limits and gains.
+std::vector<Content> limit_head(Pattern pattern) {
+    if (is_moe(pattern))
+        return {is_moe_dispatch(pattern) ? "quantize before gather from, 95 % interval"
+                                         : "reduce-scatter from, 95 % interval",
+                "gain at edge"};
+    return {"oneshot max, 95 % interval", "gain at edge", "twoshot max, 95 % interval", "gain at edge"};
+}
+std::vector<Content> limit_row(const Cell& cell) {
+    if (is_moe(cell.key.pattern)) return {onset_content(cell), gain_text(cell.onset)};
+    return {limit_content(cell, cell.oneshot), gain_text(cell.oneshot), limit_content(cell, cell.twoshot),
+            gain_text(cell.twoshot)};
+}
+
 std::string summary_section(const Table& table) {
-    const std::vector<Content> head{"world size",   "quant",
-                                    "status",       "oneshot max, 95 % interval",
-                                    "gain at edge", "twoshot max, 95 % interval",
-                                    "gain at edge", "baseline",
-                                    "mean regret",  "worst"};
     std::string out = "<h2>Limits</h2>\n";
     for (auto cell = table.cells.begin(); cell != table.cells.end();) {
         const std::string group = group_name(cell->key);
+        std::vector<Content> head{"world size", "quant", "status"};
+        const std::vector<Content> limits = limit_head(cell->key.pattern);
+        head.insert(head.end(), limits.begin(), limits.end());
+        for (const char* const name : {"baseline", "mean regret", "worst"}) head.emplace_back(name);
         std::vector<std::vector<Content>> rows{head};
         std::string notes;
         for (; cell != table.cells.end() && group_name(cell->key) == group; ++cell) {
             const CellKey& key = cell->key;
             const std::string world_size = std::to_string(key.world_size), quant(to_string(key.quant));
-            rows.push_back({html::link_to(id_of(key), world_size), quant, to_string(cell->status),
-                            limit_content(*cell, cell->oneshot), gain_text(cell->oneshot),
-                            limit_content(*cell, cell->twoshot), gain_text(cell->twoshot),
-                            cell->baseline.empty() ? "–" : cell->baseline,
-                            cell->regret ? percent(cell->regret->mean, 2) : "–",
-                            cell->regret ? percent(cell->regret->max, 1) : "–"});
+            std::vector<Content> row{html::link_to(id_of(key), world_size), quant, to_string(cell->status)};
+            const std::vector<Content> limits_of_cell = limit_row(*cell);
+            row.insert(row.end(), limits_of_cell.begin(), limits_of_cell.end());
+            row.emplace_back(cell->baseline.empty() ? "–" : cell->baseline);
+            row.emplace_back(cell->regret ? percent(cell->regret->mean, 2) : "–");
+            row.emplace_back(cell->regret ? percent(cell->regret->max, 1) : "–");
+            rows.push_back(std::move(row));
             if (!cell->note.empty())
                 notes += element("li", "world size " + world_size + ", " + quant + ": " + cell->note) + "\n";
         }
@@ -169,17 +189,28 @@ std::string curve_key(const CellObservations& observations, const AlgorithmStyle
 
 /// Is it bytes? The limits of each hidden_dim alone, beside the common ones.
 std::string hidden_dim_table(const Material& material, const Cell& cell) {
-    std::vector<std::vector<Content>> rows{
-        {"hidden_dim", "oneshot max, 95 % interval", "twoshot max, 95 % interval", "mean cost of the common limits",
-         "worst"},
-        {"all", limit_content(cell, cell.oneshot), limit_content(cell, cell.twoshot), "–", "–"}};
-    Cell own; // of a hidden_dim, whose range is not the cell's
-    own.status = CellStatus::measured;
-    for (const HiddenDimFit& fit : material.hidden_dims)
-        if (fit.own.key == cell.key)
-            rows.push_back({std::to_string(fit.hidden_dim), limit_content(own, fit.own.oneshot),
-                            limit_content(own, fit.own.twoshot), percent(fit.mean_cost, 2),
-                            percent(fit.worst_cost, 1)});
+    const bool moe = is_moe(cell.key.pattern);
+    std::vector<std::vector<Content>> rows;
+    const auto add = [&](const Content& name, const Cell& limits, const Content& mean, const Content& worst) {
+        if (moe)
+            rows.push_back({name, onset_content(limits), mean, worst});
+        else
+            rows.push_back(
+                {name, limit_content(limits, limits.oneshot), limit_content(limits, limits.twoshot), mean, worst});
+    };
+    if (moe)
+        rows = {{"hidden_dim", limit_head(cell.key.pattern).front(), "mean cost of the common limit", "worst"}};
+    else
+        rows = {{"hidden_dim", "oneshot max, 95 % interval", "twoshot max, 95 % interval",
+                 "mean cost of the common limits", "worst"}};
+    add("all", cell, "–", "–");
+    for (const HiddenDimFit& fit : material.hidden_dims) {
+        if (fit.own.key != cell.key) continue;
+        Cell own = fit.own;
+        own.status = CellStatus::measured;
+        own.measured_min_bytes = 0; // its range is not the cell's
+        add(std::to_string(fit.hidden_dim), own, percent(fit.mean_cost, 2), percent(fit.worst_cost, 1));
+    }
     if (rows.size() == 2) return "";
     return "<h4>Is it bytes? Limits of each hidden_dim alone</h4>\n" + html::table(rows);
 }

@@ -72,7 +72,7 @@ std::vector<Curve> ratio_curves(const CellObservations& observations) {
     std::map<Point, double> unfused_us;
     for (const PointRegret& point : unfused.points) unfused_us[point.point] = point.chosen_us;
     return curves_of(
-        observations, [](const std::string& name) { return algorithm::is_fused(name); },
+        observations, [](const std::string& name) { return algorithm::is_challenger(name); },
         [&](double ln_us, const Point& point) {
             const auto found = unfused_us.find(point);
             return found == unfused_us.end() ? std::nan("") : ln_us - std::log(found->second);

@@ -37,7 +37,7 @@ std::vector<std::string> summary_row(const Cell& cell) {
                 std::string(to_string(cell.key.quant)),
                 onset_text(cell),
                 onset_ci_text(cell.onset),
-                cell.onset && cell.onset->gain_at_edge ? percent(*cell.onset->gain_at_edge) : "–",
+                gain_text(cell.onset),
                 cell.baseline.empty() ? "–" : cell.baseline,
                 then_text(cell)};
     return {std::to_string(cell.key.world_size),

@@ -1,5 +1,8 @@
 /// The MoE operations from samples to what engines read: one limit, from how many bytes the baseline is left.
+#include "output/comparison.hpp"
 #include "output/emit.hpp"
+#include "output/format.hpp"
+#include "output/html_report.hpp"
 #include "tests/support/command.hpp"
 #include "tests/support/synthetic.hpp"
 #include "tests/support/tables.hpp"
@@ -187,6 +190,18 @@ TEST_CASE("the summary names the limit") {
     CHECK(emit_markdown(test::every_state()).find("the mean over the ranks") == std::string::npos);
 }
 
+TEST_CASE("the HTML report shows the limit and the curves") {
+    const Machine machine = dispatch(300 * kKiB);
+    const std::vector<Sample> samples = measure(machine);
+    Table table = test::empty_table("NVIDIA H200", "9.0");
+    table.cells.push_back(fitted(machine, samples));
+    const std::string page =
+        emit_html({.table = table, .fitted = samples, .held_out = {}, .fit = FitOptions{}, .others = {}});
+    CHECK(page.find("quantize before gather from, 95 % interval") != std::string::npos);
+    CHECK(page.find(onset_text(table.cells.front())) != std::string::npos);
+    CHECK(page.find("oneshot max, 95") == std::string::npos);
+}
+
 TEST_CASE("the header says it, alone and beside another GPU's") {
     const Table h200 = moe_table(), b200 = test::empty_table("NVIDIA B200", "10.0");
     const std::uint64_t onset = *h200.cells[1].onset->min_bytes;
@@ -219,6 +234,31 @@ TEST_CASE("the header says it, alone and beside another GPU's") {
                 "static_assert(!reduce_scatter_min_bytes(Sku::nvidia_b200, 8));\n"
                 "static_assert(!reduce_scatter_min_bytes(Sku::unknown, 8));\n");
     CHECK(emit_cpp_header(std::span(&b200, 1)).find("Distribution") == std::string::npos);
+}
+
+TEST_CASE("compare: a challenger that got slower is a regression, a re-measurement is not") {
+    const auto measured_as = [](double slower, std::uint64_t seed) {
+        Machine machine = dispatch(300 * kKiB);
+        machine.seed = seed;
+        machine.curves["quantize_nccl_allgather"] = scaled(machine.curves["quantize_nccl_allgather"], slower);
+        Measured measured{.name = "t", .table = test::empty_table("NVIDIA H200", "9.0"), .samples = measure(machine)};
+        measured.table.cells.push_back(fitted(machine, measured.samples));
+        measured.table.provenance.sessions = machine.sessions;
+        return measured;
+    };
+    const auto verdict = [&](double slower, std::uint64_t seed, bool with_samples) {
+        Measured before = measured_as(1, 1), after = measured_as(slower, seed);
+        if (!with_samples) before.samples = after.samples = {};
+        return compare(before, after, {}).cells.front().verdict;
+    };
+    for (const bool with_samples : {false, true})
+        for (std::uint64_t seed = 2; seed < 12; ++seed) {
+            CAPTURE(with_samples);
+            CAPTURE(seed);
+            CHECK(verdict(1, seed, with_samples) == Verdict::same);
+            CHECK(verdict(1.25, seed, with_samples) == Verdict::worse);
+            CHECK(verdict(0.8, seed, with_samples) == Verdict::better);
+        }
 }
 
 TEST_CASE("a config of both operations: each cell has its own algorithms") {
