@@ -3,7 +3,9 @@
 
 #include "comm/symmetric_buffer.hpp"
 #include "kernels/fused_allreduce.hpp"
+#include "kernels/moe.hpp"
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,9 +14,22 @@
 
 namespace crossover {
 
+/// What the MoE patterns need beside CallTensors::call.
+struct MoeTensors {
+    TokensPerRank tokens{};
+    std::array<void*, kMaxWorldSize> outputs{}, output_scales{}; // of a dispatch: every rank's, symmetric memory
+    void* rows = nullptr;                                        // scratch: [all tokens, hidden_dim]
+    void* padded = nullptr;                                      // scratch: [world_size, most tokens, hidden_dim]
+    std::size_t padded_bytes = 0;                                // its room; what does not fit is not supported
+    void* linear_scales = nullptr;                               // scratch: [all tokens, hidden_dim / 16] bytes
+};
+
 /// One call's tensors on this rank. `call` holds plain memory; the symm_* twins lie in NCCL windows and hold the same.
+/// Of a MoE pattern `call` has pattern, dtype, quant, scale layout and scale, the shape of this rank's output (which
+/// may have no rows), input, output and output scales; there are no twins and no scratch but that in `moe`.
 struct CallTensors {
     FusedAllReduce call;
+    MoeTensors moe;
     void* reduced = nullptr; // [num_tokens, hidden_dim] scratch: what an unfused all-reduce gives
     void* normed = nullptr;  // the same, for the norm of separate kernels
     const void* symm_input = nullptr;
@@ -54,6 +69,9 @@ struct CandidateContext {
 /// The candidates of an algorithm's name (tuner/workload.hpp). `oneshot[cluster=8,clusters=16,threads=128,ahead=1,
 /// behind=1]` runs with these launch parameters. @throws InputError for an unknown name.
 std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& algorithm, const CandidateContext& context);
+/// Those of the MoE patterns' algorithms; none for any other name.
+std::vector<std::unique_ptr<Candidate>> make_moe_candidates(std::string_view algorithm,
+                                                            const CandidateContext& context);
 
 /// "cluster=8,clusters=16,threads=128,ahead=1,behind=1", and back. @throws InputError naming the bad word.
 std::string to_string(const LaunchParameters& launch);

@@ -186,7 +186,7 @@ LaunchParameters parse_launch(const std::string& text) {
 }
 
 std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& name, const CandidateContext& context) {
-    std::vector<std::unique_ptr<Candidate>> candidates;
+    std::vector<std::unique_ptr<Candidate>> candidates = make_moe_candidates(name, context);
     const auto bracket = name.find('[');
     const std::string base = name.substr(0, bracket);
     if (algorithm::is_fused(base)) {
@@ -218,7 +218,9 @@ std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& name,
         throw InputError(
             "algorithm `" + name + "`", "there is no such algorithm",
             "use nccl, nccl_symm, nccl_separate, nccl_fused_norm, nccl_symm_separate, nccl_symm_fused_norm, "
-            "custom_fused_norm, oneshot or twoshot");
+            "custom_fused_norm, oneshot or twoshot; for moe_dispatch nccl_allreduce_quantize, "
+            "nccl_allgather_quantize, quantize_nccl_allgather or push; for moe_combine nccl_allreduce_slice, "
+            "nccl_reduce_scatter or push");
     return candidates;
 }
 

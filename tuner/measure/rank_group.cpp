@@ -39,6 +39,9 @@ RankGroup::RankGroup(Communicator comm, const Config& config, int multiprocessor
       slots_(comm_, std::min(workspace_bytes(comm_.size(), config.max_message_bytes),
                              static_cast<std::size_t>(config.workspace_limit_bytes))),
       barrier_(comm_), session_(session) {
+    if (std::any_of(config.patterns.begin(), config.patterns.end(), is_moe))
+        moe_arena_.emplace(comm_, config.max_message_bytes,
+                           config.cache == CacheState::cold ? config.graph_calls : kHotRing);
     context_.comm = comm_.nccl();
     context_.workspace.peers = slots_.peers();
     context_.workspace.bytes = slots_.bytes();
@@ -109,8 +112,8 @@ void RankGroup::make_floor(Record& record, const Point& point) {
 /// Runs one call on poisoned outputs; the reason if it is not right.
 std::optional<std::string> RankGroup::check(Contender& contender, const Point& point, const Verifier& verifier,
                                             SampleStatus& status) {
-    const CallTensors tensors = arena_.at(point, 0);
-    arena_.poison(point, stream_.get());
+    const CallTensors tensors = tensors_of(point).at(point, 0);
+    tensors_of(point).poison(point, stream_.get());
     std::optional<std::string> refused;
     try {
         contender.candidate->enqueue(tensors, stream_.get());
@@ -132,18 +135,18 @@ std::optional<std::string> RankGroup::check(Contender& contender, const Point& p
         !has_norm(point.cell.pattern) && contender.candidate->algorithm().starts_with("nccl_symm");
     std::array<double, 3> worst{
         verifier.relative_error(tensors, symmetric_output ? tensors.symm_reduced : tensors.call.output), 0, 0};
-    contender.hash = arena_.hash_outputs(point, stream_.get());
-    worst[1] = contender.hash;
-    worst[2] = -contender.hash;
+    worst[1] = tensors_of(point).hash_outputs(point, stream_.get());
+    worst[2] = -worst[1];
     if (!std::isfinite(worst[0])) worst[0] = 1e30;
     comm_.max_all_reduce(worst);
     contender.rel_error = worst[0];
+    contender.hash = worst[1]; // the same on all ranks
     status = SampleStatus::failed;
     const bool exact = contender.candidate->bit_exact();
     if (contender.rel_error > verifier.tolerance(exact))
         return "relative error " + std::to_string(contender.rel_error) + " is above " +
                std::to_string(verifier.tolerance(exact));
-    if (exact && worst[1] != -worst[2]) return "outputs differ between ranks";
+    if (exact && !is_moe_combine(point.cell.pattern) && worst[1] != -worst[2]) return "outputs differ between ranks";
     return std::nullopt;
 }
 
@@ -169,7 +172,7 @@ void RankGroup::time(const std::vector<Contender*>& block, const Point& point, s
         try {
             graph = GraphExec(capture(stream_.get(), [&] {
                 for (int call = 0; call < options.calls; ++call)
-                    contender->candidate->enqueue(arena_.at(point, call), stream_.get());
+                    contender->candidate->enqueue(tensors_of(point).at(point, call), stream_.get());
             }));
         } catch (const std::exception& error) {
             if (!contender->candidate->plugin()) throw;
@@ -229,14 +232,18 @@ std::vector<Record> RankGroup::measure(const Trial& trial, int session) {
         return records;
     }
     const std::uint64_t seed = seed_of(point, session);
-    arena_.fill(point, seed, comm_.rank(), stream_.get());
-    const Verifier verifier(point, seed);
-    const CallTensors tensors = arena_.at(point, 0);
+    tensors_of(point).fill(point, seed, comm_.rank(), stream_.get());
+    const Verifier verifier(point, seed, comm_.rank());
+    const CallTensors tensors = tensors_of(point).at(point, 0);
 
     std::vector<Contender> contenders;
     for (std::size_t i = 0; i < trial.algorithms.size(); ++i) {
         if (const auto excluded = exclusion(session_.verdicts, trial.algorithms[i], point)) {
             records[i].set(excluded->status, excluded->note);
+            continue;
+        }
+        if (!algorithm::does(trial.algorithms[i], point.cell.pattern)) {
+            records[i].set(SampleStatus::skipped, "this algorithm does not do the pattern");
             continue;
         }
         for (auto& candidate : candidates_of(trial.algorithms[i])) {

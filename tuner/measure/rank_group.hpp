@@ -74,7 +74,13 @@ class RankGroup {
     const Config& config_;
     ClockWatch& clock_;
     Stream stream_;
+    /// Of the point's pattern.
+    Tensors& tensors_of(const Point& point) {
+        return is_moe(point.cell.pattern) ? static_cast<Tensors&>(*moe_arena_) : arena_;
+    }
+
     TensorArena arena_;
+    std::optional<MoeTensorArena> moe_arena_; // where the config has such patterns
     SymmetricBuffer slots_;
     DeviceBarrier barrier_;
     CandidateContext context_;

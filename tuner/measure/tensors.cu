@@ -61,6 +61,14 @@ std::size_t output_bytes(const Point& point) {
     return elements * element_size(point.cell.dtype);
 }
 
+/// First, last and middle, and one that moves with the seed.
+std::vector<std::int64_t> sampled(std::int64_t tokens, std::uint64_t seed) {
+    if (tokens == 0) return {};
+    const auto any = static_cast<std::int64_t>(detail::mix(seed) % static_cast<std::uint64_t>(tokens));
+    const std::set<std::int64_t> sampled{0, tokens / 2, tokens - 1, any};
+    return {sampled.begin(), sampled.end()};
+}
+
 std::size_t fp4_scale_bytes(const Point& point) {
     if (point.cell.quant != Quant::fp4) return 0;
     return scale_bytes(ScaleLayout::swizzled, point.num_tokens, point.hidden_dim / kFp4BlockSize);
@@ -68,11 +76,38 @@ std::size_t fp4_scale_bytes(const Point& point) {
 
 } // namespace
 
+void OutputHash::begin(cudaStream_t stream) {
+    CROSSOVER_CUDA_CHECK(cudaMemsetAsync(sum_.data(), 0, sum_.bytes(), stream));
+}
+
+void OutputHash::add(const void* tensor, std::size_t bytes, std::uint64_t salt, cudaStream_t stream) {
+    if (bytes == 0) return;
+    hash_kernel<<<512, 256, 0, stream>>>(static_cast<const unsigned*>(tensor), bytes / 4, salt, sum_.data());
+    CROSSOVER_CUDA_CHECK(cudaGetLastError());
+}
+
+double OutputHash::value(cudaStream_t stream) const {
+    unsigned long long hash = 0;
+    CROSSOVER_CUDA_CHECK(cudaMemcpyAsync(&hash, sum_.data(), sizeof hash, cudaMemcpyDeviceToHost, stream));
+    CROSSOVER_CUDA_CHECK(cudaStreamSynchronize(stream));
+    return static_cast<double>(hash >> 16);
+}
+
+void fill_input(void* tensor, const Point& point, std::int64_t tokens, std::uint64_t seed, int rank,
+                cudaStream_t stream) {
+    if (tokens == 0) return;
+    fill_kernel<<<1024, 256, 0, stream>>>(tensor, point.cell.dtype, tokens * point.hidden_dim, point.hidden_dim,
+                                          InputValue{seed, rank});
+    CROSSOVER_CUDA_CHECK(cudaGetLastError());
+}
+
+float quant_scale_of(const Point& point) { return point.cell.quant == Quant::fp4 ? kFp4GlobalScale : kFp8Scale; }
+
 TensorArena::TensorArena(Communicator& comm, std::uint64_t max_message_bytes, int ring)
     : ring_(ring), input_(max_message_bytes * static_cast<std::size_t>(ring)),
       residual_in_(max_message_bytes * static_cast<std::size_t>(ring)), residual_out_(max_message_bytes),
       output_(max_message_bytes), scales_(max_message_bytes / 8 + (std::size_t{1} << 20)), reduced_(max_message_bytes),
-      normed_(max_message_bytes), gamma_(std::size_t{1} << 20), scrub_(kScrubBytes), quant_scale_(1), hash_(1),
+      normed_(max_message_bytes), gamma_(std::size_t{1} << 20), scrub_(kScrubBytes), quant_scale_(1),
       symm_input_(comm, max_message_bytes * static_cast<std::size_t>(ring)), symm_reduced_(comm, max_message_bytes) {}
 
 std::size_t TensorArena::stride(const Point& point) const {
@@ -109,7 +144,7 @@ void TensorArena::fill(const Point& point, std::uint64_t seed, int rank, cudaStr
                                               value);
         CROSSOVER_CUDA_CHECK(cudaGetLastError());
     };
-    fill(input_.data(), point.num_tokens, InputValue{seed, rank});
+    fill_input(input_.data(), point, point.num_tokens, seed, rank, stream);
     fill(residual_in_.data(), point.num_tokens, ResidualValue{seed});
     fill(gamma_.data(), 1, GammaValue{seed});
     const std::size_t bytes = message_bytes(point);
@@ -122,7 +157,7 @@ void TensorArena::fill(const Point& point, std::uint64_t seed, int rank, cudaStr
         if (index > 0) copy(residual_in_.data() + offset, residual_in_.data());
         copy(static_cast<std::byte*>(symm_input_.local()) + offset, input_.data());
     }
-    const float scale = point.cell.quant == Quant::fp4 ? kFp4GlobalScale : kFp8Scale;
+    const float scale = quant_scale_of(point);
     CROSSOVER_CUDA_CHECK(
         cudaMemcpyAsync(quant_scale_.data(), &scale, sizeof scale, cudaMemcpyHostToDevice, stream)); // pageable: copied
 }
@@ -137,26 +172,19 @@ void TensorArena::poison(const Point& point, cudaStream_t stream) {
 }
 
 double TensorArena::hash_outputs(const Point& point, cudaStream_t stream) {
-    CROSSOVER_CUDA_CHECK(cudaMemsetAsync(hash_.data(), 0, hash_.bytes(), stream));
-    const auto add = [&](const void* tensor, std::size_t bytes, std::uint64_t salt) {
-        if (bytes == 0) return;
-        hash_kernel<<<512, 256, 0, stream>>>(static_cast<const unsigned*>(tensor), bytes / 4, salt, hash_.data());
-        CROSSOVER_CUDA_CHECK(cudaGetLastError());
-    };
-    add(output_.data(), output_bytes(point), std::uint64_t{1} << 40);
-    add(scales_.data(), fp4_scale_bytes(point), std::uint64_t{2} << 40);
-    if (has_residual(point.cell.pattern)) add(residual_out_.data(), message_bytes(point), std::uint64_t{3} << 40);
-    unsigned long long hash = 0;
-    CROSSOVER_CUDA_CHECK(cudaMemcpyAsync(&hash, hash_.data(), sizeof hash, cudaMemcpyDeviceToHost, stream));
-    CROSSOVER_CUDA_CHECK(cudaStreamSynchronize(stream));
-    return static_cast<double>(hash >> 16);
+    hash_.begin(stream);
+    hash_.add(output_.data(), output_bytes(point), std::uint64_t{1} << 40, stream);
+    hash_.add(scales_.data(), fp4_scale_bytes(point), std::uint64_t{2} << 40, stream);
+    if (has_residual(point.cell.pattern))
+        hash_.add(residual_out_.data(), message_bytes(point), std::uint64_t{3} << 40, stream);
+    return hash_.value(stream);
 }
 
 void TensorArena::scrub(cudaStream_t stream) {
     CROSSOVER_CUDA_CHECK(cudaMemsetAsync(scrub_.data(), 0, scrub_.bytes(), stream));
 }
 
-Verifier::Verifier(const Point& point, std::uint64_t seed) {
+Verifier::Verifier(const Point& point, std::uint64_t seed, int rank) {
     call_ = {.pattern = point.cell.pattern,
              .dtype = point.cell.dtype,
              .quant = point.cell.quant,
@@ -168,12 +196,27 @@ Verifier::Verifier(const Point& point, std::uint64_t seed) {
              .input = [=](int rank, std::int64_t t, std::int64_t c) { return input_value(seed, rank, t, c); },
              .residual = [=](std::int64_t t, std::int64_t c) { return residual_value(seed, t, c); },
              .gamma = [=](std::int64_t c) { return gamma_value(seed, c); }};
-    // First, last and middle, and one that moves with the seed.
-    const std::int64_t any =
-        static_cast<std::int64_t>(detail::mix(seed) % static_cast<std::uint64_t>(point.num_tokens));
-    const std::set<std::int64_t> tokens{0, point.num_tokens / 2, point.num_tokens - 1, any};
-    tokens_.assign(tokens.begin(), tokens.end());
+    if (is_moe(point.cell.pattern)) {
+        sample_moe_rows(point, seed, rank);
+        return;
+    }
+    tokens_ = sampled(point.num_tokens, seed);
     for (const std::int64_t token : tokens_) rows_.push_back(reference_row(call_, token));
+}
+
+void Verifier::sample_moe_rows(const Point& point, std::uint64_t seed, int rank) {
+    const TokensPerRank tokens = moe_tokens(point);
+    if (is_moe_dispatch(point.cell.pattern)) { // the rows of all ranks are here, each quantized
+        for (int owner = 0; owner < point.cell.world_size; ++owner)
+            for (const std::int64_t token : sampled(tokens[static_cast<std::size_t>(owner)], seed)) {
+                tokens_.push_back(offset_of(tokens, owner) + token);
+                rows_.push_back(dispatched_row(call_, owner, token));
+            }
+        return;
+    }
+    tokens_ = sampled(tokens[static_cast<std::size_t>(rank)], seed);
+    call_.pattern = Pattern::allreduce; // of the rows that this rank owns
+    for (const std::int64_t token : tokens_) rows_.push_back(reference_row(call_, offset_of(tokens, rank) + token));
 }
 
 double Verifier::relative_error(const CallTensors& tensors, const void* output) const {
@@ -184,7 +227,7 @@ double Verifier::relative_error(const CallTensors& tensors, const void* output) 
     };
     const FusedAllReduce& call = tensors.call;
     const Point point{{call.pattern, call.dtype, call.quant, call_.world_size}, call.hidden_dim, call.num_tokens};
-    const std::size_t row_bytes = output_bytes(point) / static_cast<std::size_t>(call.num_tokens);
+    const std::size_t row_bytes = output_bytes({point.cell, point.hidden_dim, 1});
     const std::int64_t blocks = call.hidden_dim / kFp4BlockSize;
     const std::vector<std::byte> scales = download(tensors.call.output_scales, fp4_scale_bytes(point));
     const std::size_t residual_bytes = static_cast<std::size_t>(call.hidden_dim) * element_size(call.dtype);
