@@ -216,7 +216,7 @@ void RankGroup::time(const std::vector<Contender*>& block, const Point& point, s
             record.p90_us = rounded_us(times[i].p90_us);
             record.replays = times[i].replays;
             record.rel_error = rounded_error(contender.rel_error);
-            record.set(SampleStatus::ok, contender.candidate->detail(arena_.at(point, 0)));
+            record.set(SampleStatus::ok, contender.candidate->detail(tensors_of(point).at(point, 0)));
             contender.timed = true;
             if (!contender.candidate->is_whole()) make_floor(record, point);
         }
