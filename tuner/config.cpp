@@ -146,8 +146,6 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
         const std::string of_pattern = is_moe(pattern) ? " for " + std::string(to_string(pattern)) : "";
         if (const auto lack = lack_of(config, pattern))
             map.fail(map.get_node("algorithms"), lack->what + of_pattern, lack->remedy);
-        if (std::none_of(config.quants.begin(), config.quants.end(), [&](Quant q) { return is_cell(pattern, q); }))
-            map.fail(map.get_node("quants"), "nothing is quantized" + of_pattern, "add none");
     }
     for (const DType dtype : config.dtypes) {
         const auto smallest = *std::min_element(config.hidden_dims.begin(), config.hidden_dims.end()) *
@@ -249,6 +247,10 @@ std::vector<std::string> algorithms_of(const Config& config, Pattern pattern) {
     std::vector<std::string> algorithms = config.algorithms;
     std::erase_if(algorithms, [&](const std::string& name) { return !algorithm::does(name, pattern); });
     return algorithms;
+}
+
+std::vector<Quant> quants_of(const Config& config, Pattern pattern) {
+    return is_moe_combine(pattern) ? std::vector{Quant::none} : config.quants;
 }
 
 Config parse_config(const YAML::Node& node, const std::string& file) {

@@ -64,8 +64,8 @@ struct Config {
 
 /// Those of the config's algorithms that do this pattern, in its order.
 std::vector<std::string> algorithms_of(const Config& config, Pattern pattern);
-/// Whether there is such a cell: moe_combine sums, and quantizes nothing.
-constexpr bool is_cell(Pattern pattern, Quant quant) { return !is_moe_combine(pattern) || quant == Quant::none; }
+/// The quant modes of this pattern's cells: the config's, but a moe_combine sums, and quantizes nothing.
+std::vector<Quant> quants_of(const Config& config, Pattern pattern);
 
 /// Reads and checks a config file. @throws InputError naming file:line for YAML errors, unknown keys, values out of
 /// range (world size < 2 or not 2/4/8, negative or zero dimension, hidden_dim not a multiple of 8, of 16 with fp4).

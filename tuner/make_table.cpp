@@ -128,9 +128,8 @@ std::vector<CellKey> cell_keys(const Config& config) {
     std::vector<CellKey> keys;
     for (const Pattern pattern : config.patterns)
         for (const DType dtype : config.dtypes)
-            for (const Quant quant : config.quants)
-                if (is_cell(pattern, quant))
-                    for (const int world_size : config.world_sizes) keys.push_back({pattern, dtype, quant, world_size});
+            for (const Quant quant : quants_of(config, pattern))
+                for (const int world_size : config.world_sizes) keys.push_back({pattern, dtype, quant, world_size});
     std::sort(keys.begin(), keys.end());
     return keys;
 }

@@ -124,7 +124,13 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     config.algorithms = words_of(algorithms);
     const bool communicators = config.patterns.front() == Pattern::allreduce;
     if (config.algorithms.empty()) {
-        if (communicators)
+        const Pattern asked = config.patterns.front();
+        if (is_moe_dispatch(asked))
+            config.algorithms = {"nccl_allreduce_quantize", "nccl_allgather_quantize", "quantize_nccl_allgather",
+                                 "push"};
+        else if (is_moe_combine(asked))
+            config.algorithms = {"nccl_allreduce_slice", "nccl_reduce_scatter", "push"};
+        else if (communicators)
             config.algorithms = {"nccl", "nccl_symm", "oneshot", "twoshot"};
         else
             config.algorithms = {

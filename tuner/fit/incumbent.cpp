@@ -101,6 +101,7 @@ Incumbent read_incumbent(const std::filesystem::path& path) {
 }
 
 std::string choose(const Incumbent& incumbent, const std::string& compute_capability, const Point& point) {
+    if (is_moe(point.cell.pattern)) return std::string(algorithm::not_measured); // their rules are for all-reduces
     std::string unfused(incumbent.unfused_is_nccl ? kNccl : kUnfused);
     for (const Incumbent::Rule& rule : incumbent.rules) {
         if (!matches(rule.compute_capabilities, compute_capability)) continue;

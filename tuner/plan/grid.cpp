@@ -49,15 +49,13 @@ std::vector<Point> product(const Config& config, const std::vector<std::int64_t>
     std::vector<Point> points;
     for (const Pattern pattern : config.patterns)
         for (const DType dtype : config.dtypes)
-            for (const Quant quant : config.quants) {
-                if (!is_cell(pattern, quant)) continue;
+            for (const Quant quant : quants_of(config, pattern))
                 for (const int world_size : config.world_sizes)
                     for (const std::int64_t hidden_dim : hidden_dims)
                         for (const std::int64_t num_tokens : token_counts) {
                             const Point point{{pattern, dtype, quant, world_size}, hidden_dim, num_tokens};
                             if (message_bytes(point) <= config.max_message_bytes) points.push_back(point);
                         }
-            }
     std::sort(points.begin(), points.end());
     return points;
 }
