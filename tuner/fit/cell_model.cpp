@@ -92,14 +92,14 @@ CellModel::CellModel(const CellObservations& cell, const std::function<bool(std:
     barred_.assign(cell.series.size(), std::vector<Barred>(sizes_.size(), Barred::no));
     for (Eigen::Index k = 0; k < sizes; ++k) {
         const double weight = static_cast<double>(points_[k].size()) / curves_at(sizes_[k]);
+        const std::vector<Eigen::ArrayXd> columns = times_at(k);
         for (Eigen::Index a = 0; a < algorithms; ++a) {
             double sum = 0;
             int measured = 0;
             Barred& barred = barred_[a][k];
-            for (const Eigen::Index p : points_[k]) {
-                barred = std::max(barred, cell.series[a].barred[p]);
-                if (!std::isfinite(log_us_(a, p))) continue;
-                const auto times = log_us_.col(p);
+            for (const Eigen::Index p : points_[k]) barred = std::max(barred, cell.series[a].barred[p]);
+            for (const Eigen::ArrayXd& times : columns) {
+                if (!std::isfinite(times[a])) continue;
                 sum += times[a] - times.isFinite().select(times, kInfinity).minCoeff();
                 ++measured;
             }
@@ -108,6 +108,29 @@ CellModel::CellModel(const CellObservations& cell, const std::function<bool(std:
             if (measured > 0 && barred == Barred::no) cost_(a, k) = sum / measured * weight;
         }
     }
+}
+
+std::vector<Eigen::ArrayXd> CellModel::times_at(Eigen::Index size) const {
+    std::vector<Eigen::ArrayXd> columns;
+    const std::vector<Point>& points = cell_.points;
+    const double at = log2_of(sizes_[size]);
+    for (std::size_t first = 0, last = 0; first < points.size(); first = last) {
+        while (last < points.size() && points[last].hidden_dim == points[first].hidden_dim) ++last;
+        const auto of_dim = std::span(points).subspan(first, last - first);
+        const auto begin = static_cast<Eigen::Index>(first), end = static_cast<Eigen::Index>(last);
+        const Eigen::Index above =
+            begin + (std::ranges::lower_bound(of_dim, sizes_[size], {}, message_bytes) - of_dim.begin());
+        if (above < end && message_bytes(points[above]) == sizes_[size]) {
+            columns.emplace_back(log_us_.col(above));
+            continue;
+        }
+        if (above == begin || above == end) continue;
+        const double left = log2_of(message_bytes(points[above - 1])), right = log2_of(message_bytes(points[above]));
+        if (right - left > kNear) continue;
+        const double share = (at - left) / (right - left);
+        columns.emplace_back((1 - share) * log_us_.col(above - 1) + share * log_us_.col(above)); // NaN if either is
+    }
+    return columns;
 }
 
 std::vector<Segment> CellModel::segments(double guard_band, bool ordered) const {

@@ -31,7 +31,7 @@ struct Edge {
 };
 
 /// All hidden_dims pooled: a size is a number of message bytes, and what an algorithm costs there is its mean log
-/// regret over the points of that size, so that the sum over sizes is one curve's.
+/// regret over the hidden_dims, so that the sum over sizes is one curve's.
 class CellModel {
   public:
     /// Keeps a reference to `cell`. `fits_workspace(bytes)` bars the fused algorithms where false.
@@ -73,6 +73,10 @@ class CellModel {
   private:
     /// By size: ln(fastest baseline ÷ this); −∞ where this cannot be used.
     std::vector<double> gains(Eigen::Index algorithm) const;
+
+    /// ln µs by algorithm of each hidden_dim at a size, interpolated between its neighbouring sizes where it has no
+    /// point there and these are near: hidden_dims whose sizes differ are held against the same cut all the same.
+    std::vector<Eigen::ArrayXd> times_at(Eigen::Index size) const;
 
     using LogTime = std::function<double(Eigen::Index algorithm, Eigen::Index point)>; // ln µs, NaN if none
     /// `rounding_side` × the half-widths of rounding is added to the log ratios.
