@@ -111,6 +111,10 @@ TEST_CASE("the shipped configs") {
         CHECK_MESSAGE(text.find(key) != std::string::npos, key);
     }
 
+    const Config moe = read_config(configs / "moe.yaml");
+    CHECK(moe.patterns.size() == kMoePatterns.size());
+    for (const Pattern pattern : moe.patterns) CHECK(algorithms_of(moe, pattern).size() >= 3);
+
     // The quick one asks for nothing that a recording of the full one lacks.
     const Config quick = read_config(configs / "quick.yaml");
     CHECK(quick.sessions == 1);
