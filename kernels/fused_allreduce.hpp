@@ -9,6 +9,7 @@
 /// All ranks of a world issue the same sequence of calls on their workspace, in one stream each.
 
 #include "comm/peers.hpp"
+#include "kernels/launch_parameters.hpp"
 #include "kernels/types.hpp"
 #include "kernels/workspace.hpp"
 
@@ -38,19 +39,6 @@ struct FusedAllReduce {
     void* output_scales = nullptr; // fp4: e4m3 bytes, num_tokens × hidden_dim/16, padded to 128×4 tiles if swizzled
     const float* quant_scale = nullptr; // device scalar. fp8: value = code × scale. fp4: global scale, see quantize.cuh
     float eps = 1e-6f;
-};
-
-/// How a launch is cut up. Derived from shape and world size only (or from a table that all ranks share), because
-/// ranks that launch differently wait for each other until the time-out.
-struct LaunchParameters {
-    int cluster_size = 1;   // CTAs that share one token's row (1…16; 1 below compute capability 9.0)
-    int clusters = 132;     // tokens in flight; cluster c takes tokens c, c + clusters, …
-    int threads = 512;      // per CTA, a multiple of 32, at most 512
-    int push_ahead = 1;     // a row is sent this many iterations before it is summed
-    int consume_behind = 1; // twoshot: a row is normed this many iterations after it is summed
-    bool pdl = true;        // programmatic dependent launch: the next launch may begin its prologue early
-
-    bool operator==(const LaunchParameters&) const = default;
 };
 
 /// A rank's end of the receive buffers: symmetric memory, `bytes` on each rank, zeroed state at its start.

@@ -1,5 +1,6 @@
 #include "output/emit.hpp"
 #include "output/format.hpp"
+#include "tuner/launch_name.hpp"
 
 #include <algorithm>
 #include <array>
@@ -109,6 +110,10 @@ std::string cell_details(const Cell& cell) {
                threshold_text(model, model.oneshot) + ", twoshot max " + threshold_text(model, model.twoshot) +
                ", baseline " + model.baseline + "\n";
     }
+    for (const LaunchRow& row : cell.launches)
+        out += "- " + row.algorithm + " at hidden_dim " + std::to_string(row.hidden_dim) + ", " +
+               human_bytes(row.min_bytes) + " … " + human_bytes(row.max_bytes) + ", launched with " +
+               to_string(row.launch) + "\n";
     return out;
 }
 

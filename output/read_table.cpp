@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <span>
+#include <tuple>
 
 namespace crossover {
 namespace {
@@ -192,6 +193,56 @@ HiddenDimRow parse_row(const YAML::Node& node, const std::string& file, Pattern 
     return row;
 }
 
+/// A number that a kernel could be launched with.
+int take_launch_number(YamlMap& map, const std::string& key, int lowest, int highest, int step = 1) {
+    const int value = map.get<int>(key);
+    if (value < lowest || value > highest || value % step != 0)
+        map.fail(map.get_node(key), "`" + key + "` is " + std::to_string(value),
+                 "write " + std::string(step > 1 ? "a multiple of " + std::to_string(step) + " " : "") + "from " +
+                     std::to_string(lowest) + " to " + std::to_string(highest));
+    return value;
+}
+
+LaunchRow parse_launch_row(const YAML::Node& node, const std::string& file) {
+    constexpr int kMany = 1 << 15; // more CTAs than any GPU holds at a time
+    YamlMap map(node, file, "a row of `launches`");
+    LaunchRow row;
+    row.algorithm = map.get<std::string>("algorithm");
+    if (!algorithm::is_fused(row.algorithm))
+        map.fail(map.get_node("algorithm"), "`algorithm` is `" + row.algorithm + "`", "write oneshot or twoshot");
+    row.hidden_dim = map.get<std::int64_t>("hidden_dim");
+    if (row.hidden_dim < 1)
+        map.fail(map.get_node("hidden_dim"), "`hidden_dim` is " + std::to_string(row.hidden_dim), "write 1 or more");
+    row.min_bytes = map.get<std::uint64_t>("min_bytes");
+    row.max_bytes = map.get<std::uint64_t>("max_bytes");
+    if (row.max_bytes < row.min_bytes)
+        map.fail(map.get_node("max_bytes"), "the row ends before its start at " + std::to_string(row.min_bytes),
+                 "write max_bytes >= min_bytes (both inclusive)");
+    row.launch.cluster_size = take_launch_number(map, "cluster_size", 1, 16);
+    row.launch.clusters = take_launch_number(map, "clusters", 1, kMany);
+    row.launch.threads = take_launch_number(map, "threads", 32, 512, 32);
+    row.launch.push_ahead = take_launch_number(map, "push_ahead", 0, kMany);
+    row.launch.consume_behind = take_launch_number(map, "consume_behind", 0, kMany);
+    map.finish();
+    return row;
+}
+
+/// Rows by algorithm, hidden_dim and bytes; none overlaps the one before it.
+std::vector<LaunchRow> parse_launches(YamlMap& cell) {
+    std::vector<LaunchRow> rows;
+    for (const YAML::Node& node : cell.find_sequence("launches")) {
+        rows.push_back(parse_launch_row(node, cell.file()));
+        if (rows.size() == 1) continue;
+        const LaunchRow& before = rows[rows.size() - 2];
+        const LaunchRow& row = rows.back();
+        const auto of = [](const LaunchRow& each) { return std::tie(each.algorithm, each.hidden_dim); };
+        if (of(before) > of(row) || (of(before) == of(row) && before.max_bytes >= row.min_bytes))
+            cell.fail(node, "a row of `launches` that does not ascend",
+                      "sort them by algorithm, hidden_dim and bytes, without overlaps");
+    }
+    return rows;
+}
+
 Cell parse_cell(const YAML::Node& node, const std::string& file) {
     YamlMap map(node, file, "a cell");
     Cell cell;
@@ -218,6 +269,7 @@ Cell parse_cell(const YAML::Node& node, const std::string& file) {
     if (!cell.hidden_dims.empty() && cell.status != CellStatus::measured && cell.status != CellStatus::tie)
         map.fail(node, "a cell that is " + std::string(to_string(cell.status)) + " has `hidden_dims`",
                  "remove them, or write status: measured");
+    cell.launches = parse_launches(map);
     if (const auto regret = map.find_node("regret")) cell.regret = parse_regret(*regret, file);
     cell.note = map.find<std::string>("note").value_or("");
     map.finish();

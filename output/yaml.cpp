@@ -92,6 +92,21 @@ YAML::Node to_node(const HiddenDimRow& row, Pattern pattern) {
     return node;
 }
 
+YAML::Node to_node(const LaunchRow& row) {
+    YAML::Node node(YAML::NodeType::Map);
+    node["algorithm"] = text_node(row.algorithm);
+    node["hidden_dim"] = number_node(row.hidden_dim);
+    node["min_bytes"] = number_node(row.min_bytes);
+    node["max_bytes"] = number_node(row.max_bytes);
+    node["cluster_size"] = number_node(row.launch.cluster_size);
+    node["clusters"] = number_node(row.launch.clusters);
+    node["threads"] = number_node(row.launch.threads);
+    node["push_ahead"] = number_node(row.launch.push_ahead);
+    node["consume_behind"] = number_node(row.launch.consume_behind);
+    node.SetStyle(YAML::EmitterStyle::Flow);
+    return node;
+}
+
 YAML::Node to_node(const Cell& cell) {
     YAML::Node node(YAML::NodeType::Map);
     node["pattern"] = text_node(to_string(cell.key.pattern));
@@ -104,6 +119,7 @@ YAML::Node to_node(const Cell& cell) {
     put_intervals(node, cell);
     if (cell.spread) node["spread"] = to_node(*cell.spread);
     for (const HiddenDimRow& row : cell.hidden_dims) node["hidden_dims"].push_back(to_node(row, cell.key.pattern));
+    for (const LaunchRow& row : cell.launches) node["launches"].push_back(to_node(row));
     if (cell.regret) node["regret"] = to_node(*cell.regret);
     if (!cell.note.empty()) node["note"] = text_node(cell.note);
     return node;

@@ -1,6 +1,7 @@
 #include "tuner/config.hpp"
 
 #include "tuner/config_yaml.hpp"
+#include "tuner/launch_name.hpp"
 #include "tuner/read_file.hpp"
 #include "tuner/roles.hpp"
 #include "tuner/yaml_map.hpp"
@@ -135,9 +136,7 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
         auto word = map.as<std::string>(entry, "algorithms");
         for (const PluginInfo& candidate : config.candidates)
             if (candidate.name == word) return word;
-        const auto bracket = word.find('['); // oneshot[cluster=8,…]: with these launch parameters
-        if (bracket != std::string::npos && word.ends_with(']') && algorithm::is_fused(word.substr(0, bracket)))
-            return word;
+        if (is_launch_variant(word)) return word;
         return std::string(algorithm::kOwn[take_word(map, entry, "algorithms", algorithm::kOwn)]);
     });
     map.finish();

@@ -67,6 +67,15 @@ const HiddenDimRow* find_row(const Cell& cell, std::int64_t hidden_dim) {
     return found == cell.hidden_dims.end() ? nullptr : &*found;
 }
 
+const LaunchRow* find_launch(const std::vector<LaunchRow>& launches, std::string_view algorithm,
+                             std::int64_t hidden_dim, std::uint64_t bytes) {
+    const auto found = std::find_if(launches.begin(), launches.end(), [&](const LaunchRow& row) {
+        return row.algorithm == algorithm && row.hidden_dim == hidden_dim && row.min_bytes <= bytes &&
+               bytes <= row.max_bytes;
+    });
+    return found == launches.end() ? nullptr : &*found;
+}
+
 Cell for_hidden_dim(Cell cell, std::int64_t hidden_dim) {
     if (const HiddenDimRow* found = find_row(cell, hidden_dim)) {
         const HiddenDimRow row = *found;

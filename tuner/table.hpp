@@ -1,6 +1,7 @@
 #pragma once
 /// The table: what `fit` concludes and every emitter, comparison and evaluation reads.
 
+#include "kernels/launch_parameters.hpp"
 #include "tuner/workload.hpp"
 
 #include <array>
@@ -102,6 +103,18 @@ struct HiddenDimSpread {
     bool operator==(const HiddenDimSpread&) const = default;
 };
 
+/// How a fused algorithm was fastest for messages of one hidden_dim, where the kernel's default was slower by more than
+/// the guard band. No other shape has launch parameters of its own.
+struct LaunchRow {
+    std::string algorithm; // oneshot or twoshot
+    std::int64_t hidden_dim = 0;
+    std::uint64_t min_bytes = 0; // inclusive, both
+    std::uint64_t max_bytes = 0;
+    LaunchParameters launch = {};
+
+    bool operator==(const LaunchRow&) const = default;
+};
+
 /// Consumers select by two limits: oneshot if bytes <= oneshot.max_bytes, else twoshot if bytes <= twoshot.max_bytes,
 /// else unfused. That agrees with `intervals` everywhere, unless these cannot be said with two limits (fused and
 /// unfused alternate, which `note` then says): the limits are then the pair of least regret.
@@ -125,6 +138,7 @@ struct Cell {
     std::vector<Interval> intervals;
     std::optional<HiddenDimSpread> spread; // with samples of two hidden_dims or more
     std::vector<HiddenDimRow> hidden_dims; // ascending; those for which the above is over 1 % wrong
+    std::vector<LaunchRow> launches;       // by algorithm, hidden_dim, bytes; the times above are with these
     std::optional<Regret> regret;
     std::string note; // one line: why unsupported, what costs over 1 %, …
 
@@ -183,5 +197,9 @@ std::string_view select_algorithm(const Cell& cell, std::uint64_t bytes, std::in
 const HiddenDimRow* find_row(const Cell& cell, std::int64_t hidden_dim);
 /// The cell as a model of this hidden_dim sees it: its row, if there is one, in the place of the cell's limits.
 Cell for_hidden_dim(Cell cell, std::int64_t hidden_dim);
+
+/// The row by which a fused algorithm is to be launched for this shape, or nullptr: by the kernel's default.
+const LaunchRow* find_launch(const std::vector<LaunchRow>& launches, std::string_view algorithm,
+                             std::int64_t hidden_dim, std::uint64_t bytes);
 
 } // namespace crossover

@@ -43,7 +43,7 @@ inline Table empty_table(const std::string& sku, const std::string& compute_capa
 }
 
 /// One cell in each state: measured, zero (never oneshot), absent oneshot, hole, range end, workspace, tie,
-/// not_measured, unsupported, rows of single hidden_dims.
+/// not_measured, unsupported, rows of single hidden_dims, launches.
 inline Table every_state() {
     Table table = empty_table("NVIDIA H200", "9.0");
 
@@ -51,6 +51,9 @@ inline Table every_state() {
     two.oneshot->ci95 = {118000, 140500};
     two.twoshot->ci95 = {61000000, 70000000};
     two.regret = Regret{.mean = 0.0012, .max = 0.013, .points = 42};
+    two.launches = {{"oneshot", 4096, 0, 32768, {.cluster_size = 8, .clusters = 66, .threads = 128}},
+                    {"oneshot", 4096, 65537, 131072, {.cluster_size = 2, .clusters = 132, .threads = 256}},
+                    {"twoshot", 2880, 262144, 67108864, {.threads = 192, .push_ahead = 2, .consume_behind = 0}}};
     two.note = "one threshold for all hidden_dims costs 1.3 % at 2048: \"quoted\", 7 µs";
     table.cells.push_back(two);
 

@@ -214,6 +214,38 @@ static_assert(workspace_bytes(2) == 3145728 && workspace_bytes(16) == 0);
 )");
 }
 
+TEST_CASE("launch parameters by algorithm, hidden_dim and bytes") {
+    const test::TemporaryFolder folder;
+    folder.write("one.h", emit_cpp_header(std::array{test::every_state()}));
+    const std::string checks = R"(
+constexpr bool is(std::optional<LaunchParameters> launch, int cluster_size, int clusters, int threads, int ahead, int behind) {
+    return launch && launch->cluster_size == cluster_size && launch->clusters == clusters &&
+           launch->threads == threads && launch->push_ahead == ahead && launch->consume_behind == behind;
+}
+constexpr auto one = Algorithm::oneshot, two = Algorithm::twoshot;
+static_assert(is(launch_parameters(BY 2, one, 0, 4096), 8, 66, 128, 1, 1));
+static_assert(is(launch_parameters(BY 2, one, 32768, 4096), 8, 66, 128, 1, 1));
+static_assert(!launch_parameters(BY 2, one, 32769, 4096) && !launch_parameters(BY 2, one, 65536, 4096), "between rows");
+static_assert(is(launch_parameters(BY 2, one, 65537, 4096), 2, 132, 256, 1, 1));
+static_assert(!launch_parameters(BY 2, one, 131073, 4096), "above the last");
+static_assert(is(launch_parameters(BY 2, two, 262144, 2880), 1, 132, 192, 2, 0));
+static_assert(!launch_parameters(BY 2, one, 262144, 2880) && !launch_parameters(BY 2, two, 262144, 4096));
+static_assert(!launch_parameters(BY 2, one, 0, 2048) && !launch_parameters(BY 4, one, 0, 4096));
+static_assert(!launch_parameters(BY 2, one, 0, 4096, DType::float16) && !launch_parameters(BY 2, Algorithm::unfused, 0, 4096));
+static_assert(!launch_parameters(BY 2, one, 0, 4096, DType::bfloat16, Quant::fp8));
+static_assert(noexcept(launch_parameters(BY 2, one, 0, 4096)));
+)";
+    check_compiles(folder, "#include \"one.h\"\n#define BY\nusing namespace crossover;\n" + checks);
+
+    folder.write("two.h", emit_cpp_header(std::array{test::every_state(), table_of("NVIDIA B200", 2000)}));
+    const std::string use = "#include \"two.h\"\nusing namespace crossover;\n";
+    check_compiles(folder, use + "#define BY Sku::nvidia_h200,\n" + checks);
+    check_compiles(folder, use + "#define BY \"NVIDIA H200\",\n" + checks);
+    check_compiles(folder, use + R"(static_assert(!launch_parameters(Sku::nvidia_b200, 2, Algorithm::oneshot, 0, 4096));
+static_assert(!launch_parameters("NVIDIA B300", 2, Algorithm::oneshot, 0, 4096));
+)");
+}
+
 TEST_CASE("a header twice, two GPUs' headers together, two headers of one GPU") {
     const test::TemporaryFolder folder;
     folder.write("h200.h", emit_cpp_header(std::array{table_of("NVIDIA H200", 1000)}));

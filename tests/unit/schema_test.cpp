@@ -114,7 +114,13 @@ TEST_CASE("the schema and the reader refuse the same") {
         edited("\"hidden_dim\": 2880,\n          \"status\": \"tie\"",
                "\"hidden_dim\": 2880,\n          \"status\": \"not_measured\""),
         edited("\"hidden_dim\"", "\"hidden\""),
-        edited("\"worst_cost\"", "\"cost\"")};
+        edited("\"worst_cost\"", "\"cost\""),
+        edited("\"algorithm\": \"oneshot\", \"hidden_dim\"", "\"algorithm\": \"nccl\", \"hidden_dim\""),
+        edited("\"cluster_size\": 8", "\"cluster_size\": 17"),
+        edited("\"threads\": 128", "\"threads\": 100"),
+        edited("\"clusters\": 66, ", ""),
+        edited("\"push_ahead\": 1", "\"push_ahead\": -1"),
+        edited("\"consume_behind\": 1}", "\"consume_behind\": 1, \"pdl\": true}")};
     const auto verdicts = validate(python, bad);
     for (std::size_t i = 0; i < bad.size(); ++i) {
         CAPTURE(i);

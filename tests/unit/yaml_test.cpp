@@ -148,6 +148,31 @@ TEST_CASE("intervals and cells that contradict each other") {
     check_error(edited(unsupported, unsupported + "    oneshot_max_bytes: 7\n"), unsupported, "has thresholds");
 }
 
+TEST_CASE("rows of launches that no kernel takes, and that contradict each other") {
+    const std::string row = "{algorithm: oneshot, hidden_dim: 4096, min_bytes: 0, max_bytes: 32768, cluster_size: 8, "
+                            "clusters: 66, threads: 128, push_ahead: 1, consume_behind: 1}";
+    CHECK(error_of(edited(row, row)) == "no error"); // it is there
+    const auto check = [&](const std::string& from, const std::string& to, const std::string& words) {
+        std::string bad = row;
+        const auto at = bad.find(from);
+        REQUIRE(at != std::string::npos);
+        bad.replace(at, from.size(), to);
+        check_error(edited(row, bad), bad, words);
+    };
+    check("oneshot", "nccl", "write oneshot or twoshot");
+    check("hidden_dim: 4096", "hidden_dim: 0", "`hidden_dim` is 0");
+    check("min_bytes: 0", "min_bytes: 32769", "ends before its start at 32769");
+    check("cluster_size: 8", "cluster_size: 17", "from 1 to 16");
+    check("clusters: 66", "clusters: 0", "from 1 to 32768");
+    check("threads: 128", "threads: 100", "a multiple of 32 from 32 to 512");
+    check("push_ahead: 1", "push_ahead: -1", "from 0 to 32768");
+    check(", consume_behind: 1", "", "`consume_behind` is missing");
+    check("consume_behind: 1", "consume_behind: 1, pdl: 1", "unknown key `pdl`");
+    // The row after it begins at 65537.
+    const std::string text = edited(row, std::string(row).replace(row.find("32768"), 5, "65537"));
+    check_error(text, "{algorithm: oneshot, hidden_dim: 4096, min_bytes: 65537", "does not ascend");
+}
+
 TEST_CASE("what is not a table at all") {
     CHECK(error_of("").find("t.yaml: the table is empty") == 0);
     CHECK(error_of("- 1\n").find("t.yaml:1: the table is not a mapping") == 0);
@@ -193,11 +218,13 @@ TEST_CASE("regret says whether it was held out") {
 }
 
 TEST_CASE("a table written with schema_version 1 stays readable") {
-    // This file never changes; a later schema reads it through its migration. It is older than rows of hidden_dims.
+    // This file never changes; a later schema reads it through its migration. It is older than rows of hidden_dims and
+    // than launches.
     Table expected = test::every_state();
     for (Cell& cell : expected.cells) {
         cell.spread.reset();
         cell.hidden_dims.clear();
+        cell.launches.clear();
     }
     CHECK(read_table(CROSSOVER_SOURCE_DIR "/tests/data/tables/schema-1.yaml") == expected);
 }

@@ -73,8 +73,4 @@ std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& algor
 std::vector<std::unique_ptr<Candidate>> make_moe_candidates(std::string_view algorithm,
                                                             const CandidateContext& context);
 
-/// "cluster=8,clusters=16,threads=128,ahead=1,behind=1", and back. @throws InputError naming the bad word.
-std::string to_string(const LaunchParameters& launch);
-LaunchParameters parse_launch(const std::string& text);
-
 } // namespace crossover

@@ -1,11 +1,10 @@
 #include "comm/nccl_check.hpp"
 #include "tuner/error.hpp"
+#include "tuner/launch_name.hpp"
 #include "tuner/measure/candidate.hpp"
 #include "tuner/workload.hpp"
 
 #include <array>
-#include <charconv>
-#include <sstream>
 #include <utility>
 
 namespace crossover {
@@ -151,47 +150,12 @@ class LocalWorkCandidate : public Candidate {
     bool is_whole() const override { return false; }
 };
 
-using Field = std::pair<std::string_view, int LaunchParameters::*>;
-constexpr std::array kFields{
-    Field{"cluster", &LaunchParameters::cluster_size}, Field{"clusters", &LaunchParameters::clusters},
-    Field{"threads", &LaunchParameters::threads}, Field{"ahead", &LaunchParameters::push_ahead},
-    Field{"behind", &LaunchParameters::consume_behind}};
-
 } // namespace
-
-std::string to_string(const LaunchParameters& launch) {
-    std::string text;
-    for (const auto& [name, field] : kFields)
-        text.append(text.empty() ? "" : ",").append(name).append("=").append(std::to_string(launch.*field));
-    return text;
-}
-
-LaunchParameters parse_launch(const std::string& text) {
-    LaunchParameters launch;
-    std::istringstream words(text);
-    for (std::string word; std::getline(words, word, ',');) {
-        const auto equals = word.find('=');
-        const std::string_view name = std::string_view(word).substr(0, equals);
-        bool known = false;
-        for (const auto& [field_name, field] : kFields) {
-            if (field_name != name || equals == std::string::npos) continue;
-            const char* const end = word.data() + word.size();
-            known = std::from_chars(word.data() + equals + 1, end, launch.*field).ptr == end;
-        }
-        if (!known)
-            throw InputError("launch parameters `" + text + "`", "cannot read `" + word + "`",
-                             "write cluster=N,clusters=N,threads=N,ahead=N,behind=N");
-    }
-    return launch;
-}
 
 std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& name, const CandidateContext& context) {
     std::vector<std::unique_ptr<Candidate>> candidates = make_moe_candidates(name, context);
-    const auto bracket = name.find('[');
-    const std::string base = name.substr(0, bracket);
+    const auto [base, launch] = parse_launched(name);
     if (algorithm::is_fused(base)) {
-        std::optional<LaunchParameters> launch;
-        if (bracket != std::string::npos) launch = parse_launch(name.substr(bracket + 1, name.size() - bracket - 2));
         candidates.push_back(std::make_unique<FusedCandidate>(
             name, base == algorithm::oneshot ? Fused::oneshot : Fused::twoshot, launch, context));
     } else if (name == algorithm::floor) {

@@ -1,0 +1,30 @@
+#pragma once
+/// Launch variants by name: `oneshot[cluster=8,clusters=16,threads=128,ahead=1,behind=1]` is oneshot launched so, and
+/// `oneshot` alone as the kernel would by itself. Samples carry these names.
+
+#include "kernels/launch_parameters.hpp"
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace crossover {
+
+/// "cluster=8,clusters=16,threads=128,ahead=1,behind=1", and back. @throws InputError naming the bad word.
+std::string to_string(const LaunchParameters& launch);
+LaunchParameters parse_launch(const std::string& text);
+
+struct LaunchedAlgorithm {
+    std::string algorithm;
+    std::optional<LaunchParameters> launch; // nothing = the kernel's default
+
+    bool operator==(const LaunchedAlgorithm&) const = default;
+};
+
+/// Whether it names a fused algorithm with launch parameters.
+bool is_launch_variant(std::string_view name);
+/// Any algorithm's name taken apart. @throws InputError for launch parameters that cannot be read.
+LaunchedAlgorithm parse_launched(const std::string& name);
+std::string launched_name(std::string_view algorithm, const LaunchParameters& launch);
+
+} // namespace crossover
