@@ -6,6 +6,7 @@
 #include "output/latency_figure.hpp"
 #include "output/regret_map.hpp"
 #include "output/svg.hpp"
+#include "tuner/fit/launches.hpp"
 #include "tuner/fit/observations.hpp"
 
 #include <algorithm>
@@ -49,7 +50,8 @@ std::set<std::string> names_of(const CellObservations& cell) {
 }
 
 Material gather(const HtmlReport& report) {
-    std::vector<CellObservations> observations = arrange(report.fitted);
+    const Launches launches = launches_of(report.table.cells);
+    std::vector<CellObservations> observations = arrange(as_launched(report.fitted, launches, true));
     std::set<std::string> names;
     for (const CellObservations& cell : observations) names.merge(names_of(cell));
     for (const Cell& cell : report.table.cells)
@@ -58,7 +60,7 @@ Material gather(const HtmlReport& report) {
     const std::array range = byte_range(observations);
     return {.report = report,
             .fitted = std::move(observations),
-            .held_out = arrange(report.held_out),
+            .held_out = arrange(as_launched(report.held_out, launches)),
             .hidden_dims = fit_hidden_dims(report.fitted, report.table.cells, report.fit),
             .styles = AlgorithmStyles(names),
             .log2_bytes = range};

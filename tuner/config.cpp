@@ -16,6 +16,8 @@ namespace {
 constexpr std::array kCacheStates{Named<CacheState>{CacheState::hot, "hot"},
                                   Named<CacheState>{CacheState::cold, "cold"}};
 constexpr std::array kSearches{Named<Search>{Search::adaptive, "adaptive"}, Named<Search>{Search::grid, "grid"}};
+constexpr std::array kLaunchChoices{Named<LaunchChoice>{LaunchChoice::standard, "default"},
+                                    Named<LaunchChoice>{LaunchChoice::tuned, "tuned"}};
 constexpr std::array kWorldSizes{2, 4, 8};
 
 // Far beyond any model, and small enough that num_tokens × hidden_dim × 4 bytes cannot overflow.
@@ -180,6 +182,7 @@ PluginInfo parse_candidate(const YAML::Node& node, const std::string& file) {
 void take_measurement(const YAML::Node& node, const std::string& file, Config& config) {
     YamlMap map(node, file, "`measurement`");
     if (map.find_node("search")) config.search = map.get_word("search", parse_search, "adaptive, grid");
+    if (map.find_node("launches")) config.launches = map.get_word("launches", parse_launch_choice, "default, tuned");
     take_number(map, "budget_samples", config.budget_samples, std::int64_t{0}, std::int64_t{1} << 40);
     take_number(map, "budget_seconds", config.budget_seconds, 0.0, 1e9);
     take_number(map, "sessions", config.sessions, 1, 1000);
@@ -242,6 +245,11 @@ std::optional<CacheState> parse_cache_state(std::string_view name) {
 std::string_view to_string(Search search) { return detail::name_in(kSearches, search); }
 std::optional<Search> parse_search(std::string_view name) { return detail::value_in<Search>(kSearches, name); }
 
+std::string_view to_string(LaunchChoice choice) { return detail::name_in(kLaunchChoices, choice); }
+std::optional<LaunchChoice> parse_launch_choice(std::string_view name) {
+    return detail::value_in<LaunchChoice>(kLaunchChoices, name);
+}
+
 std::vector<std::string> algorithms_of(const Config& config, Pattern pattern) {
     std::vector<std::string> algorithms = config.algorithms;
     std::erase_if(algorithms, [&](const std::string& name) { return !algorithm::does(name, pattern); });
@@ -282,6 +290,7 @@ YAML::Node to_node(const Config& config) {
     sweep["algorithms"] = list_node(config.algorithms, text_node);
     YAML::Node measurement = node["measurement"];
     measurement["search"] = text_node(to_string(config.search));
+    measurement["launches"] = text_node(to_string(config.launches));
     measurement["budget_samples"] = number_node(config.budget_samples);
     measurement["budget_seconds"] = number_node(config.budget_seconds);
     measurement["sessions"] = number_node(config.sessions);

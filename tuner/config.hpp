@@ -25,6 +25,14 @@ std::string_view to_string(Search search);
 /// The search with this exact name, or nothing.
 std::optional<Search> parse_search(std::string_view name);
 
+/// How oneshot and twoshot are launched: `standard` by the kernels' own default, `tuned` by the fastest of a few, which
+/// the table then holds.
+enum class LaunchChoice : std::uint8_t { standard, tuned };
+/// "default", "tuned"
+std::string_view to_string(LaunchChoice choice);
+/// The choice with this exact name, or nothing.
+std::optional<LaunchChoice> parse_launch_choice(std::string_view name);
+
 struct Config {
     // sweep: the cells are the product of these four
     std::vector<int> world_sizes;
@@ -39,6 +47,7 @@ struct Config {
 
     // measurement
     Search search = Search::adaptive;
+    LaunchChoice launches = LaunchChoice::tuned;
     std::int64_t budget_samples = 0; // of an adaptive search; 0 = no limit
     double budget_seconds = 0;       // of GPU time (tuner/plan/gpu_seconds.hpp) of an adaptive search; 0 = no limit
     int sessions = 4;

@@ -50,6 +50,10 @@ bool is_launch_variant(std::string_view name) {
     return bracket != std::string_view::npos && name.ends_with(']') && algorithm::is_fused(name.substr(0, bracket));
 }
 
+std::string_view base_of(std::string_view name) {
+    return is_launch_variant(name) ? name.substr(0, name.find('[')) : name;
+}
+
 LaunchedAlgorithm parse_launched(const std::string& name) {
     if (!is_launch_variant(name)) return {.algorithm = name, .launch = std::nullopt};
     const auto bracket = name.find('[');

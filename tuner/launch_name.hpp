@@ -23,6 +23,8 @@ struct LaunchedAlgorithm {
 
 /// Whether it names a fused algorithm with launch parameters.
 bool is_launch_variant(std::string_view name);
+/// "oneshot" of any of its variants' names; a name without launch parameters as it is.
+std::string_view base_of(std::string_view name);
 /// Any algorithm's name taken apart. @throws InputError for launch parameters that cannot be read.
 LaunchedAlgorithm parse_launched(const std::string& name);
 std::string launched_name(std::string_view algorithm, const LaunchParameters& launch);

@@ -26,7 +26,7 @@ Cell unmeasured_cell(const CellKey& key, int gpus) {
 }
 
 void judge(std::vector<Cell>& cells, std::span<const Sample> held_out) {
-    const std::vector<PointRegret> points = regret_report(held_out, choice_of(cells)).points;
+    const std::vector<PointRegret> points = regret_report(held_out, cells).points;
     for (Cell& cell : cells) {
         std::vector<PointRegret> of_cell;
         std::copy_if(points.begin(), points.end(), std::back_inserter(of_cell),

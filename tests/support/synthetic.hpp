@@ -7,6 +7,7 @@
 ///                       {"oneshot", synthetic::crossing(base, {512 * 1024.0})}};
 ///     const std::vector<Sample> samples = synthetic::measure(machine);
 
+#include "tuner/launch_name.hpp"
 #include "tuner/plan/run_session.hpp"
 #include "tuner/samples/sample.hpp"
 
@@ -71,7 +72,7 @@ inline constexpr Noise kNoNoise{.session_bias = 0, .sample = 0, .outlier_share =
 
 struct Machine {
     CellKey cell{.world_size = 8};
-    std::map<std::string, Curve> curves; // by algorithm
+    std::map<std::string, Curve> curves; // by algorithm, launch variants among them
     std::vector<std::int64_t> hidden_dims{8192};
     std::vector<std::int64_t> num_tokens{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
     int sessions = 4;
@@ -133,6 +134,13 @@ class Source : public SampleSource {
                 asked.push_back(*index_.at({session, trial.point, algorithm}));
         return asked;
     }
+    std::vector<std::string> launches(std::string_view algorithm, const Point& point) const override {
+        std::vector<std::string> names;
+        for (auto at = index_.lower_bound({0, point, {}}); at != index_.end() && std::get<1>(at->first) == point; ++at)
+            if (const std::string& name = std::get<2>(at->first); is_launch_variant(name) && base_of(name) == algorithm)
+                names.push_back(name);
+        return names;
+    }
     Fingerprint fingerprint() const override { return {.sku = "Synthetic", .compute_capability = "9.0"}; }
     Provenance provenance() const override { return {}; }
 
@@ -140,6 +148,11 @@ class Source : public SampleSource {
     std::vector<Sample> samples_;
     std::map<std::tuple<int, Point, std::string>, const Sample*> index_;
 };
+
+/// What the source says of launches, for a plan.
+inline LaunchesAt launches_of(const SampleSource& source) {
+    return [&source](std::string_view algorithm, const Point& point) { return source.launches(algorithm, point); };
+}
 
 /// The config that measures this machine.
 inline Config config_of(const Machine& machine) {
@@ -150,7 +163,8 @@ inline Config config_of(const Machine& machine) {
     config.quants = {machine.cell.quant};
     config.hidden_dims = machine.hidden_dims;
     config.num_tokens = machine.num_tokens;
-    for (const auto& [name, curve] : machine.curves) config.algorithms.push_back(name);
+    for (const auto& [name, curve] : machine.curves)
+        if (!is_launch_variant(name)) config.algorithms.push_back(name);
     config.sessions = machine.sessions;
     return config;
 }
@@ -158,7 +172,7 @@ inline Config config_of(const Machine& machine) {
 /// What the adaptive search measures of the same samples.
 inline std::vector<Sample> search(const Machine& machine, const Config& config, std::size_t batch = 16) {
     Source source(measure(machine));
-    const auto plan = make_adaptive_plan(config, batch);
+    const auto plan = make_adaptive_plan(config, batch, launches_of(source));
     std::vector<Sample> samples;
     for (int session = 0; session < config.sessions; ++session)
         run_session(session, *plan, source, samples, [](auto, auto) {});

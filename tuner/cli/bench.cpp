@@ -149,6 +149,7 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     }
     config.algorithms = named;
     config.sessions = 1;
+    config.launches = LaunchChoice::standard; // and those that were named
     config.max_message_bytes = 0;
     for (const std::int64_t token_count : config.num_tokens)
         for (const std::int64_t dim : config.hidden_dims)

@@ -3,6 +3,7 @@
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/options.hpp"
 #include "tuner/error.hpp"
+#include "tuner/fit/launches.hpp"
 #include "tuner/samples/run_record.hpp"
 
 #include <boost/algorithm/string.hpp>
@@ -94,15 +95,16 @@ fs::path samples_beside(const std::string& name) {
     return fs::is_directory(name) && fs::exists(path) ? path : fs::path();
 }
 
+/// Fused algorithms as the table launches them, so that launches that changed count by their time and nothing else.
 std::vector<Sample> read_samples_of(const Table& table, const fs::path& path) {
-    std::vector<Sample> samples = read_samples_in_roles(path);
+    const std::vector<Sample> samples = read_samples_in_roles(path);
     const auto other = std::find_if(samples.begin(), samples.end(),
                                     [&](const Sample& sample) { return sample.sku != table.fingerprint.sku; });
     if (other != samples.end())
         throw InputError(path.string(),
                          "samples of `" + other->sku + "`, but its table is of `" + table.fingerprint.sku + "`",
                          "name the samples.csv that the table was fitted to");
-    return samples;
+    return as_launched(samples, launches_of(table.cells));
 }
 
 } // namespace

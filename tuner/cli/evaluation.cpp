@@ -24,7 +24,7 @@ Evaluation evaluate(const fs::path& path, std::span<const Sample> samples, const
         });
     } else {
         const Table table = read_table(path);
-        evaluation.report = regret_report(samples, choice_of(table.cells));
+        evaluation.report = regret_report(samples, table.cells);
         for (const std::string& sku : skus)
             if (sku != table.fingerprint.sku)
                 evaluation.remarks.push_back("the table is of " + table.fingerprint.sku + ", the samples of " + sku);

@@ -6,6 +6,7 @@
 #include "tuner/cli/options.hpp"
 #include "tuner/error.hpp"
 #include "tuner/fit/regret.hpp"
+#include "tuner/launch_name.hpp"
 #include "tuner/make_table.hpp"
 #include "tuner/plan/gpu_seconds.hpp"
 #include "tuner/plan/run_session.hpp"
@@ -108,9 +109,14 @@ std::string drop_world_sizes(Config& config, int gpus, const std::string& where)
     return lines;
 }
 
+constexpr std::size_t kBatch = 16;
+
 /// Every session from the recording into the journal, and the held-out points with the last.
 void replay_sessions(const Config& config, const std::vector<Point>& held_out, SampleSource& source, Journal journal) {
-    const auto plan = make_plan(config);
+    const LaunchesAt launches = [&source](std::string_view algorithm, const Point& point) {
+        return source.launches(algorithm, point);
+    };
+    const auto plan = make_plan(config, kBatch, launches);
     std::vector<Sample> samples = journal.existing();
     std::set<std::pair<int, Point>> done;
     for (const Sample& sample : samples) done.emplace(sample.session, sample.point);
@@ -126,7 +132,7 @@ void replay_sessions(const Config& config, const std::vector<Point>& held_out, S
     for (int session = 0; session < config.sessions; ++session)
         run(session, *plan,
             "session " + std::to_string(session + 1) + "/" + std::to_string(config.sessions) + ", points");
-    run(config.sessions - 1, *make_plan_of(held_out, config), "validation, points");
+    run(config.sessions - 1, *make_plan_of(held_out, config, kBatch, samples, launches), "validation, points");
 }
 
 /// What a recording has that a replay need not use: it tells how good the rest was.
@@ -224,9 +230,11 @@ std::string held_out_line(const Table& table) {
 /// What the search took of the grid, and what its table loses at all that was recorded beside that.
 std::string search_lines(const Table& table, std::span<const Sample> samples, const Replay& replay) {
     const std::vector<Point> points = grid_points(replay.config);
+    const bool tuned = replay.config.launches == LaunchChoice::tuned;
     const auto in_grid = [&](const Sample& sample) {
         return sample.session < replay.config.sessions &&
-               std::ranges::find(replay.config.algorithms, sample.algorithm) != replay.config.algorithms.end() &&
+               std::ranges::find(replay.config.algorithms, tuned ? base_of(sample.algorithm) : sample.algorithm) !=
+                   replay.config.algorithms.end() &&
                std::binary_search(points.begin(), points.end(), sample.point);
     };
     std::vector<Sample> grid, searched, rest;
@@ -243,7 +251,7 @@ std::string search_lines(const Table& table, std::span<const Sample> samples, co
         " (" + share(static_cast<double>(searched.size()), static_cast<double>(grid.size())) + "), " +
         share(gpu_seconds(searched, replay.config), gpu_seconds(grid, replay.config)) + " of its GPU time\n";
     rest = in_roles(rest, replay.config);
-    const Regret regret = summary(regret_report(rest, choice_of(table.cells)).points);
+    const Regret regret = summary(regret_report(rest, table.cells).points);
     if (regret.points > 0)
         lines += "Time lost against the best algorithm at the other recorded " + regret_text(regret) + '\n';
     return lines;

@@ -3,6 +3,7 @@
 #include "tuner/error.hpp"
 #include "tuner/fit/fit_cell.hpp"
 #include "tuner/fit/hidden_dims.hpp"
+#include "tuner/fit/launches.hpp"
 #include "tuner/fit/regret.hpp"
 
 namespace crossover {
@@ -18,7 +19,8 @@ void require_one_sku(const std::vector<CellObservations>& cells) {
 } // namespace
 
 std::vector<Cell> fit_cells(std::span<const Sample> samples, const FitOptions& options) {
-    const std::vector<CellObservations> observations = arrange(samples);
+    const Launches launches = fit_launches(samples, options.guard_band);
+    const std::vector<CellObservations> observations = arrange(as_launched(samples, launches, true));
     require_one_sku(observations);
     std::vector<Cell> cells;
     for (const CellObservations& each : observations) {
@@ -26,6 +28,7 @@ std::vector<Cell> fit_cells(std::span<const Sample> samples, const FitOptions& o
         add_hidden_dims(cell, fit_hidden_dims(each, cell, options));
         if (!cell.hidden_dims.empty())
             cell.regret = summary(regret_report(std::span(&each, 1), choice_of(std::span(&cell, 1))).points);
+        if (const auto rows = launches.find(cell.key); rows != launches.end()) cell.launches = rows->second;
         cells.push_back(std::move(cell));
     }
     return cells;
@@ -33,7 +36,7 @@ std::vector<Cell> fit_cells(std::span<const Sample> samples, const FitOptions& o
 
 std::vector<HiddenDimFit> fit_hidden_dims(std::span<const Sample> samples, std::span<const Cell> cells,
                                           const FitOptions& options) {
-    const std::vector<CellObservations> observations = arrange(samples);
+    const std::vector<CellObservations> observations = arrange(as_launched(samples, launches_of(cells), true));
     require_one_sku(observations);
     std::vector<HiddenDimFit> fits;
     for (const CellObservations& each : observations)

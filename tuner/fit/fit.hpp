@@ -32,6 +32,9 @@ struct FitOptions {
 /// in it.
 ///
 /// Each hidden_dim is also fitted on its own (Cell::spread); those that lose over 1 % with the cell's limits get a row.
+///
+/// Launch variants (tuner/launch_name.hpp) come first: Cell::launches holds those that displace the kernel's default
+/// (tuner/fit/launches.hpp), and all else is fitted to the times of an algorithm launched by them.
 /// @throws InputError if the samples are of more than one SKU
 std::vector<Cell> fit_cells(std::span<const Sample> samples, const FitOptions& options);
 

@@ -2,6 +2,7 @@
 
 #include "tuner/fit/crossover.hpp"
 #include "tuner/fit/statistics.hpp"
+#include "tuner/launch_name.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -188,6 +189,8 @@ Eigen::Index index_of(const std::vector<T>& sorted, const T& value) {
     return std::lower_bound(sorted.begin(), sorted.end(), value) - sorted.begin();
 }
 
+} // namespace
+
 CellObservations arrange_cell(const std::vector<const Sample*>& samples) {
     CellObservations cell;
     cell.sku = samples.front()->sku;
@@ -253,8 +256,6 @@ CellObservations arrange_cell(const std::vector<const Sample*>& samples) {
     return cell;
 }
 
-} // namespace
-
 double spike(std::span<const double> x, std::span<const double> y, std::size_t i) {
     if (i == 0 || i + 1 >= y.size()) return 0;
     const auto slope = [&](std::size_t a, std::size_t b) { return (y[b] - y[a]) / (x[b] - x[a]); };
@@ -294,7 +295,7 @@ CellObservations CellObservations::of_hidden_dim(std::int64_t hidden_dim) const 
 std::vector<CellObservations> arrange(std::span<const Sample> samples) {
     std::map<std::tuple<std::string_view, std::string_view, CellKey>, std::vector<const Sample*>> cells;
     for (const Sample& sample : samples)
-        if (sample.algorithm != algorithm::floor) // a bound, not to be chosen
+        if (sample.algorithm != algorithm::floor && !is_launch_variant(sample.algorithm)) // a bound is not to be chosen
             cells[{sample.sku, sample.compute_capability, sample.point.cell}].push_back(&sample);
     std::vector<CellObservations> arranged;
     arranged.reserve(cells.size());

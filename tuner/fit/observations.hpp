@@ -49,7 +49,12 @@ struct CellObservations {
 /// which leaves a disturbed sample in the rest. It is left out when the sessions at that point agree on another time.
 /// Where there is but one session, it is when it alone sticks out from the curve through its neighbours: a step of the
 /// curve does not, for its neighbours on one side share it, nor does a feature that two hidden_dims show.
+///
+/// Launch variants of fused algorithms (tuner/launch_name.hpp) are left out: as_launched() gives those that a table
+/// means by the algorithm's name.
 std::vector<CellObservations> arrange(std::span<const Sample> samples);
+/// The same for samples of one cell, every name a series, launch variants, too.
+CellObservations arrange_cell(const std::vector<const Sample*>& samples);
 
 /// By how much (ln) value i of a curve sticks out from what the neighbours on both sides lead to; 0 where the sides
 /// disagree about the direction (steps, bends) or i is an end. x ascends.

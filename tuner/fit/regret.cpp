@@ -1,6 +1,7 @@
 #include "tuner/fit/regret.hpp"
 
 #include "tuner/fit/fit.hpp"
+#include "tuner/fit/launches.hpp"
 #include "tuner/fit/observations.hpp"
 
 #include <algorithm>
@@ -77,6 +78,10 @@ RegretReport regret_report(std::span<const Sample> samples, const Choice& choice
     return regret_report(arrange(samples), choice);
 }
 
+RegretReport regret_report(std::span<const Sample> samples, std::span<const Cell> cells) {
+    return regret_report(as_launched(samples, launches_of(cells)), choice_of(cells));
+}
+
 std::vector<RegretGroup> by_world_size_and_quant(std::span<const PointRegret> points) {
     std::map<std::tuple<std::string, Pattern, DType, int, std::optional<Quant>>, RegretGroup> groups;
     for (const PointRegret& point : points)
@@ -111,7 +116,7 @@ Regret summary(std::span<const PointRegret> points) {
 }
 
 Regret regret_of(std::span<const Cell> cells, std::span<const Sample> samples) {
-    return summary(regret_report(samples, choice_of(cells)).points);
+    return summary(regret_report(samples, cells).points);
 }
 
 } // namespace crossover

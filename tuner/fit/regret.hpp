@@ -47,8 +47,10 @@ struct RegretReport {
     std::vector<std::string> missing; // the chosen algorithms of not_sampled points
 };
 
-/// The time of an algorithm at a point is that typical of the sessions, outliers left out.
+/// The time of an algorithm at a point is that typical of the sessions, outliers left out; launch variants left out.
 RegretReport regret_report(std::span<const Sample> samples, const Choice& choice);
+/// What a table costs: fused algorithms with the launch parameters of its rows.
+RegretReport regret_report(std::span<const Sample> samples, std::span<const Cell> cells);
 /// The same for cells already arranged.
 RegretReport regret_report(std::span<const CellObservations> cells, const Choice& choice);
 

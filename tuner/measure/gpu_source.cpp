@@ -2,6 +2,7 @@
 
 #include "tuner/fit/statistics.hpp"
 #include "tuner/measure/rank_group.hpp"
+#include "tuner/plan/launch_ladder.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -125,6 +126,14 @@ std::vector<Sample> GpuSource::measure(int session, std::span<const Trial> trial
         }
     }
     return samples;
+}
+
+std::vector<std::string> GpuSource::launches(std::string_view algorithm, const Point& point) const {
+    return launch_ladder(algorithm, point,
+                         {.multiprocessors = multiprocessors_,
+                          .compute_capability_major = std::stoi(fingerprint_.compute_capability),
+                          .max_message_bytes = config_.max_message_bytes,
+                          .workspace_limit_bytes = config_.workspace_limit_bytes});
 }
 
 Fingerprint fingerprint_of(const Topology& topology, int nodes) {

@@ -26,6 +26,7 @@ class GpuSource : public SampleSource {
     ~GpuSource() override;
 
     std::vector<Sample> measure(int session, std::span<const Trial> trials) override;
+    std::vector<std::string> launches(std::string_view algorithm, const Point& point) const override;
     Fingerprint fingerprint() const override { return fingerprint_; }
     Provenance provenance() const override { return provenance_; }
 

@@ -184,7 +184,10 @@ int run_rank(const std::vector<std::string>& arguments) {
     // One trial a group and batch: a killed run loses the trials in flight. The smallest world has the most groups.
     const int smallest = *std::min_element(config.world_sizes.begin(), config.world_sizes.end());
     const auto batch = static_cast<std::size_t>(std::max(1, world.size() / smallest));
-    const auto plan = make_plan(config, batch);
+    const LaunchesAt launches = [&source](std::string_view algorithm, const Point& point) {
+        return source.launches(algorithm, point);
+    };
+    const auto plan = make_plan(config, batch, launches);
     const std::vector<Point> held_out =
         session + 1 == config.sessions ? validation_points(config) : std::vector<Point>{};
     std::set<Point> done;
@@ -202,7 +205,7 @@ int run_rank(const std::vector<std::string>& arguments) {
     };
     try {
         run_session(session, *plan, source, samples, store);
-        run_session(session, *make_plan_of(held_out, config, batch), source, samples, store);
+        run_session(session, *make_plan_of(held_out, config, batch, samples, launches), source, samples, store);
     } catch (const TimeoutError& error) {
         std::fprintf(stderr, "crossover: error: %s\n", error.what());
         plugins.in_flight.mark_timed_out();

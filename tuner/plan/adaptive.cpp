@@ -1,3 +1,4 @@
+#include "tuner/launch_name.hpp"
 #include "tuner/make_table.hpp"
 #include "tuner/plan/cell_search.hpp"
 #include "tuner/plan/gpu_seconds.hpp"
@@ -15,18 +16,19 @@ namespace {
 /// samples are looked up among those that there are, and what is not there is asked for.
 class AdaptivePlan : public Plan {
   public:
-    AdaptivePlan(const Config& config, std::size_t batch) : config_(config), batch_(batch) {
+    AdaptivePlan(const Config& config, std::size_t batch, LaunchesAt launches)
+        : config_(config), batch_(batch), launches_(std::move(launches)) {
         std::map<std::pair<int, CellKey>, std::vector<Point>> points; // one world size after the other
         for (const Point& point : grid_points(config)) points[{point.cell.world_size, point.cell}].push_back(point);
         for (auto& [key, of_cell] : points)
             cells_.push_back({CellSearch(std::move(of_cell), algorithms_of(config, key.second.pattern), config.sessions,
-                                         fit_options(config)),
+                                         fit_options(config), launches_),
                               {}});
         begin_round();
     }
 
     std::vector<Trial> next(int session, std::span<const Sample> samples) override {
-        if (session < session_) *this = AdaptivePlan(config_, batch_);
+        if (session < session_) *this = AdaptivePlan(config_, batch_, launches_);
         std::map<std::tuple<int, Point, std::string_view>, const Sample*> measured;
         for (const Sample& sample : samples)
             measured.try_emplace({sample.session, sample.point, sample.algorithm}, &sample);
@@ -53,7 +55,10 @@ class AdaptivePlan : public Plan {
 
     std::size_t expected_points() const override {
         constexpr std::size_t kPointsOfCell = 16; // in a session: a coarse look of 8, or two edges with 3 hidden dims
-        return cells_.size() * kPointsOfCell;
+        // and launches: a look in the first session, some come back
+        std::size_t points = 0;
+        for (const SearchedCell& cell : cells_) points += kPointsOfCell + cell.search.launch_looks() / 2;
+        return points;
     }
 
     const std::set<CellKey>& cut_by_budget() const { return cut_by_budget_; }
@@ -101,6 +106,7 @@ class AdaptivePlan : public Plan {
 
     Config config_;
     std::size_t batch_;
+    LaunchesAt launches_;
     std::vector<SearchedCell> cells_;
     int session_ = 0;
     std::vector<Trial> round_;
@@ -112,7 +118,8 @@ class AdaptivePlan : public Plan {
 /// The search knows what the table knows; it asks for what the samples are called.
 class PlanInRoles : public Plan {
   public:
-    PlanInRoles(const Config& config, std::size_t batch) : config_(config), plan_(in_roles(config), batch) {}
+    PlanInRoles(const Config& config, std::size_t batch, const LaunchesAt& launches)
+        : config_(config), plan_(in_roles(config), batch, launches ? of_our_kernels(config, launches) : LaunchesAt{}) {}
 
     std::vector<Trial> next(int session, std::span<const Sample> samples) override {
         std::vector<Trial> trials = plan_.next(session, in_roles(samples, config_));
@@ -123,20 +130,37 @@ class PlanInRoles : public Plan {
     std::size_t expected_points() const override { return plan_.expected_points(); }
 
   private:
+    /// A candidate that stands for oneshot is launched as it likes.
+    static LaunchesAt of_our_kernels(const Config& config, const LaunchesAt& launches) {
+        return [launches, ours = config.algorithms](std::string_view algorithm, const Point& point) {
+            return std::find(ours.begin(), ours.end(), algorithm) == ours.end() ? std::vector<std::string>()
+                                                                                : launches(algorithm, point);
+        };
+    }
+
     Config config_;
     AdaptivePlan plan_;
 };
 
 } // namespace
 
-std::unique_ptr<Plan> make_adaptive_plan(const Config& config, std::size_t batch) {
-    if (!config.candidates.empty()) return std::make_unique<PlanInRoles>(config, batch);
-    return std::make_unique<AdaptivePlan>(config, batch);
+std::unique_ptr<Plan> make_adaptive_plan(const Config& config, std::size_t batch, const LaunchesAt& launches) {
+    const LaunchesAt tuned = config.launches == LaunchChoice::tuned ? launches : LaunchesAt{};
+    if (!config.candidates.empty()) return std::make_unique<PlanInRoles>(config, batch, tuned);
+    return std::make_unique<AdaptivePlan>(config, batch, tuned);
 }
 
 std::set<CellKey> cells_cut_by_budget(const Config& config, std::span<const Sample> samples) {
     if (config.search != Search::adaptive || (config.budget_samples == 0 && config.budget_seconds == 0)) return {};
-    AdaptivePlan plan(in_roles(config), 1);
+    std::map<std::pair<std::string_view, Point>, std::set<std::string>> launches; // no others were measured
+    if (config.launches == LaunchChoice::tuned)
+        for (const Sample& sample : samples)
+            if (is_launch_variant(sample.algorithm))
+                launches[{base_of(sample.algorithm), sample.point}].insert(sample.algorithm);
+    AdaptivePlan plan(in_roles(config), 1, [&](std::string_view algorithm, const Point& point) {
+        const std::set<std::string>& names = launches[{algorithm, point}];
+        return std::vector<std::string>(names.begin(), names.end());
+    });
     plan.next(config.sessions - 1, in_roles(samples, config));
     return plan.cut_by_budget();
 }

@@ -3,6 +3,7 @@
 #include "tuner/fit/cell_model.hpp"
 #include "tuner/fit/fit_cell.hpp"
 #include "tuner/fit/statistics.hpp"
+#include "tuner/launch_name.hpp"
 #include "tuner/plan/stopping_rule.hpp"
 
 #include <algorithm>
@@ -26,6 +27,8 @@ constexpr double kNearEnough = 1.1;
 /// An algorithm is no contender between two sizes if it is behind (ln) by this much and this much more for each octave
 /// to the nearer of them.
 constexpr double kBehind = 0.1, kBehindAnOctave = 0.15;
+/// By how much (ln) another launch may be faster than the one measured.
+constexpr double kLaunchGain = 0.2;
 
 double log2_bytes(const Point& point) { return std::log2(static_cast<double>(message_bytes(point))); }
 
@@ -33,6 +36,20 @@ std::vector<std::int64_t> hidden_dims_of(const std::vector<Point>& points) {
     std::set<std::int64_t> hidden_dims;
     for (const Point& point : points) hidden_dims.insert(point.hidden_dim);
     return {hidden_dims.begin(), hidden_dims.end()};
+}
+
+/// What of these trials the session does not have. A launch that was chosen again has some, which nobody should wait
+/// for.
+std::vector<Trial> without_measured(std::vector<Trial> trials, int session, std::span<const Sample> samples) {
+    std::set<std::pair<Point, std::string_view>> measured;
+    for (const Sample& sample : samples)
+        if (sample.session == session) measured.emplace(sample.point, sample.algorithm);
+    for (Trial& trial : trials)
+        std::erase_if(trial.algorithms, [&](const std::string& name) {
+            return measured.contains({trial.point, name});
+        });
+    std::erase_if(trials, [](const Trial& trial) { return trial.algorithms.empty(); });
+    return trials;
 }
 
 /// A change of algorithm in the fitted cell.
@@ -73,6 +90,22 @@ class Questions {
             trials.push_back(std::move(trial));
         }
         return trials;
+    }
+
+    /// Whether `name`, or a faster launch of it, may be the best at `at`: by its distance (ln) to the fastest,
+    /// interpolated between the sizes that have times of it.
+    bool is_near_best(const std::string& name, double at) const {
+        const Index algorithm = index_of(name);
+        if (algorithm == std::ssize(observations_.series)) return false;
+        std::optional<std::pair<double, double>> left, right; // size, behind
+        for (Index k = 0; k < size_count(); ++k) {
+            if (!std::isfinite(behind(algorithm, k))) continue;
+            if (sizes_[k] <= at) left = {sizes_[k], behind(algorithm, k)};
+            if (sizes_[k] >= at && !right) right = {sizes_[k], behind(algorithm, k)};
+        }
+        if (!left || !right) return (left || right) && (left ? left : right)->second <= kLaunchGain;
+        const double share = right->first > left->first ? (at - left->first) / (right->first - left->first) : 0;
+        return std::lerp(left->second, right->second, share) <= kLaunchGain;
     }
 
   private:
@@ -297,23 +330,22 @@ class Questions {
 
 } // namespace
 
-CellSearch::CellSearch(std::vector<Point> points, std::vector<std::string> algorithms, int sessions, FitOptions options)
-    : points_(std::move(points)), algorithms_(std::move(algorithms)), sessions_(sessions),
-      options_(std::move(options)) {}
+CellSearch::CellSearch(std::vector<Point> points, std::vector<std::string> algorithms, int sessions, FitOptions options,
+                       LaunchesAt launches)
+    : points_(std::move(points)), algorithms_(std::move(algorithms)), sessions_(sessions), options_(std::move(options)),
+      launches_(std::move(launches)), launch_search_(points_, algorithms_, options_.guard_band, launches_) {}
 
 std::vector<Trial> CellSearch::coarse_look() const {
     const auto by_size = [](const Point& a, const Point& b) { return message_bytes(a) < message_bytes(b); };
     const auto [smallest, largest] = std::minmax_element(points_.begin(), points_.end(), by_size);
-    const double low = log2_bytes(*smallest), high = log2_bytes(*largest);
-    const int steps = std::max(1, static_cast<int>(std::ceil((high - low) / kCoarseStep)));
+    const std::vector<double> sizes = sizes_apart(points_, kCoarseStep);
     const std::vector<std::int64_t> hidden_dims = hidden_dims_of(points_);
 
     std::set<Point> chosen{*smallest, *largest};
-    for (int i = 1; i < steps; ++i) {
-        const double target = low + (high - low) * i / steps;
-        const std::int64_t in_turn = hidden_dims[static_cast<std::size_t>(i) % hidden_dims.size()];
+    for (std::size_t i = 1; i + 1 < sizes.size(); ++i) {
+        const std::int64_t in_turn = hidden_dims[i % hidden_dims.size()];
         const auto distance = [&](const Point& point) { // another hidden dim only where that one has nothing near
-            const double octaves = std::abs(log2_bytes(point) - target);
+            const double octaves = std::abs(log2_bytes(point) - sizes[i]);
             return std::pair(point.hidden_dim == in_turn && octaves <= 0.5 ? 0 : 1, octaves);
         };
         chosen.insert(*std::min_element(points_.begin(), points_.end(),
@@ -324,10 +356,42 @@ std::vector<Trial> CellSearch::coarse_look() const {
     return trials;
 }
 
+std::vector<Trial> CellSearch::launches_in_place_of_defaults(std::span<const Sample> samples,
+                                                             const Launches& launches) const {
+    if (launches.empty()) return {};
+    std::map<Point, std::set<std::string>> measured;
+    for (const Sample& sample : samples) measured[sample.point].insert(sample.algorithm);
+    std::vector<Trial> trials;
+    for (const auto& [point, names] : measured) {
+        if (std::all_of(names.begin(), names.end(),
+                        [](const std::string& name) { return algorithm::is_fused(base_of(name)); }))
+            continue; // launches alone
+        std::vector<std::string> seen;
+        for (const std::string& name : algorithms_)
+            if (algorithm::is_fused(name) && names.contains(name)) seen.push_back(name);
+        Trial trial{point, launched_algorithms(seen, point, launches, launches_)};
+        std::erase_if(trial.algorithms, [&, &names = names](const std::string& name) { return names.contains(name); });
+        if (!trial.algorithms.empty()) trials.push_back(std::move(trial));
+    }
+    return trials;
+}
+
 std::vector<Trial> CellSearch::wanted(int session, std::span<const Sample> samples) const {
     if (samples.empty()) return coarse_look();
+    const Launches launches = launch_search_.looks() == 0 ? Launches{} : fit_launches(samples, options_.guard_band);
+    Questions questions(points_, algorithms_, options_, session, as_launched(samples, launches));
+    const auto is_near_best = [&](const std::string& name, const Point& point) {
+        return questions.is_near_best(name, log2_bytes(point));
+    };
+    std::vector<Trial> trials =
+        without_measured(launch_search_.wanted(session, samples, is_near_best), session, samples);
+    if (trials.empty()) trials = without_measured(launches_in_place_of_defaults(samples, launches), session, samples);
+    if (!trials.empty()) return trials;
     const bool brackets = session == 0 || session + 1 < sessions_;
-    return Questions(points_, algorithms_, options_, session, samples).answers(brackets);
+    trials = questions.answers(brackets);
+    for (Trial& trial : trials)
+        trial.algorithms = launched_algorithms(std::move(trial.algorithms), trial.point, launches, launches_);
+    return without_measured(std::move(trials), session, samples);
 }
 
 } // namespace crossover

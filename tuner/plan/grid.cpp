@@ -11,12 +11,15 @@ namespace {
 
 class GridPlan : public Plan {
   public:
-    GridPlan(std::vector<Point> points, const Config& config, std::size_t batch)
-        : points_(std::move(points)), batch_(batch) {
-        for (const Pattern pattern : config.patterns) algorithms_[pattern] = algorithms_of(config, pattern);
+    using NamesAt = std::function<std::vector<std::string>(const Point&)>;
+
+    /// Measures at each point the algorithms and launch variants that `names_at` gives.
+    GridPlan(const std::vector<Point>& points, const NamesAt& names_at, std::size_t batch) : batch_(batch) {
+        for (const Point& point : points) trials_.push_back({point, names_at(point)});
         // One world size after the other: fewest batches, and each is as full as can be.
-        std::stable_sort(points_.begin(), points_.end(),
-                         [](const Point& a, const Point& b) { return a.cell.world_size < b.cell.world_size; });
+        std::stable_sort(trials_.begin(), trials_.end(), [](const Trial& a, const Trial& b) {
+            return a.point.cell.world_size < b.point.cell.world_size;
+        });
     }
 
     std::vector<Trial> next(int session, std::span<const Sample> samples) override {
@@ -25,22 +28,22 @@ class GridPlan : public Plan {
             if (sample.session == session) measured.emplace(sample.point, sample.algorithm);
 
         std::vector<Trial> trials;
-        for (const Point& point : points_) {
+        for (const Trial& planned : trials_) {
+            const Point& point = planned.point;
             if (trials.size() == batch_) break;
             if (!trials.empty() && trials.front().point.cell.world_size != point.cell.world_size) break;
             Trial trial{point, {}};
-            for (const std::string& algorithm : algorithms_[point.cell.pattern])
+            for (const std::string& algorithm : planned.algorithms)
                 if (!measured.contains({point, algorithm})) trial.algorithms.push_back(algorithm);
             if (!trial.algorithms.empty()) trials.push_back(std::move(trial));
         }
         return trials;
     }
 
-    std::size_t expected_points() const override { return points_.size(); }
+    std::size_t expected_points() const override { return trials_.size(); }
 
   private:
-    std::vector<Point> points_;
-    std::map<Pattern, std::vector<std::string>> algorithms_;
+    std::vector<Trial> trials_;
     std::size_t batch_;
 };
 
@@ -71,16 +74,44 @@ std::vector<Point> validation_points(const Config& config) {
     return points;
 }
 
-std::unique_ptr<Plan> make_grid_plan(const Config& config, std::size_t batch) {
-    return make_plan_of(grid_points(config), config, batch);
+std::unique_ptr<Plan> make_grid_plan(const Config& config, std::size_t batch, const LaunchesAt& launches) {
+    const auto names_at = [&](const Point& point) {
+        const std::vector<std::string> algorithms = algorithms_of(config, point.cell.pattern);
+        std::vector<std::string> names = algorithms;
+        if (config.launches == LaunchChoice::tuned && launches)
+            for (const std::string& algorithm : algorithms)
+                for (std::string& variant : launches(algorithm, point)) names.push_back(std::move(variant));
+        return names;
+    };
+    return std::make_unique<GridPlan>(grid_points(config), names_at, batch);
 }
 
-std::unique_ptr<Plan> make_plan_of(std::vector<Point> points, const Config& config, std::size_t batch) {
-    return std::make_unique<GridPlan>(std::move(points), config, batch);
+std::unique_ptr<Plan> make_plan_of(const std::vector<Point>& points, const Config& config, std::size_t batch,
+                                   std::span<const Sample> samples, const LaunchesAt& launches) {
+    const Launches rows = fit_launches(samples, config.guard_band);
+    return std::make_unique<GridPlan>(
+        points,
+        [&](const Point& point) {
+            return launched_algorithms(algorithms_of(config, point.cell.pattern), point, rows, launches);
+        },
+        batch);
 }
 
-std::unique_ptr<Plan> make_plan(const Config& config, std::size_t batch) {
-    return config.search == Search::grid ? make_grid_plan(config, batch) : make_adaptive_plan(config, batch);
+std::unique_ptr<Plan> make_plan(const Config& config, std::size_t batch, const LaunchesAt& launches) {
+    return config.search == Search::grid ? make_grid_plan(config, batch, launches)
+                                         : make_adaptive_plan(config, batch, launches);
+}
+
+std::vector<std::string> launched_algorithms(std::vector<std::string> algorithms, const Point& point,
+                                             const Launches& rows, const LaunchesAt& launches) {
+    if (!launches) return algorithms;
+    for (std::string& name : algorithms) {
+        if (!algorithm::is_fused(name)) continue;
+        const std::string variant = launched(name, point, rows);
+        const std::vector<std::string> possible = launches(name, point);
+        if (std::find(possible.begin(), possible.end(), variant) != possible.end()) name = variant;
+    }
+    return algorithms;
 }
 
 } // namespace crossover

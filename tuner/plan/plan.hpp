@@ -3,12 +3,15 @@
 /// grid ignores the samples, an adaptive search reads them through the fit's own functions.
 
 #include "tuner/config.hpp"
+#include "tuner/fit/launches.hpp"
 #include "tuner/samples/sample.hpp"
 
+#include <functional>
 #include <memory>
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace crossover {
@@ -20,6 +23,10 @@ struct Trial {
 
     bool operator==(const Trial&) const = default;
 };
+
+/// The launch variants of a fused algorithm (tuner/launch_name.hpp) that can be measured at a point; none where only
+/// the kernel's default can. The same on all ranks.
+using LaunchesAt = std::function<std::vector<std::string>(std::string_view algorithm, const Point& point)>;
 
 class Plan {
   public:
@@ -34,18 +41,25 @@ class Plan {
 
 /// The exhaustive grid of the config. Trials that `samples` already hold for the session are not asked for again, which
 /// is all that `--resume` needs. Batches hold at most `batch` trials.
-std::unique_ptr<Plan> make_grid_plan(const Config& config, std::size_t batch = 16);
+/// Plans ask for launch variants if the config wants launches tuned and `launches` knows any.
+std::unique_ptr<Plan> make_grid_plan(const Config& config, std::size_t batch = 16, const LaunchesAt& launches = {});
 
 /// The adaptive search: a coarse look over all sizes, then the points on either side of what decides (cell_search.hpp),
 /// in rounds. A round is the same whatever the batch and wherever a run was interrupted: it rests on the samples of the
 /// rounds before it and on nothing else.
-std::unique_ptr<Plan> make_adaptive_plan(const Config& config, std::size_t batch = 16);
+std::unique_ptr<Plan> make_adaptive_plan(const Config& config, std::size_t batch = 16, const LaunchesAt& launches = {});
 
 /// The one that the config asks for.
-std::unique_ptr<Plan> make_plan(const Config& config, std::size_t batch = 16);
+std::unique_ptr<Plan> make_plan(const Config& config, std::size_t batch = 16, const LaunchesAt& launches = {});
 
-/// Exactly these points with every algorithm of the config, in every session that the plan is asked about.
-std::unique_ptr<Plan> make_plan_of(std::vector<Point> points, const Config& config, std::size_t batch = 16);
+/// Exactly these points with every algorithm of the config, in every session that the plan is asked about; launched as
+/// these samples lead to, where that can be measured.
+std::unique_ptr<Plan> make_plan_of(const std::vector<Point>& points, const Config& config, std::size_t batch = 16,
+                                   std::span<const Sample> samples = {}, const LaunchesAt& launches = {});
+
+/// The algorithms as `rows` have them launched at a point, where `launches` can.
+std::vector<std::string> launched_algorithms(std::vector<std::string> algorithms, const Point& point,
+                                             const Launches& rows, const LaunchesAt& launches);
 
 /// The cells for which the adaptive search of these samples would have gone on, had its budget allowed it.
 std::set<CellKey> cells_cut_by_budget(const Config& config, std::span<const Sample> samples);

@@ -1,6 +1,7 @@
 #include "tuner/samples/recording.hpp"
 
 #include "tuner/error.hpp"
+#include "tuner/launch_name.hpp"
 
 #include <algorithm>
 #include <map>
@@ -28,6 +29,7 @@ class Recording : public SampleSource {
                                  "keep one");
         }
         require_recorded(config);
+        find_launches(config);
         record_.provenance.extra["recording"] = std::filesystem::canonical(directory).filename();
     }
 
@@ -42,6 +44,11 @@ class Recording : public SampleSource {
                 samples.push_back(*found->second);
             }
         return samples;
+    }
+
+    std::vector<std::string> launches(std::string_view algorithm, const Point& point) const override {
+        const auto found = launches_.find({std::string(algorithm), point});
+        return found == launches_.end() ? std::vector<std::string>() : found->second;
     }
 
     Fingerprint fingerprint() const override { return record_.fingerprint; }
@@ -69,6 +76,17 @@ class Recording : public SampleSource {
             fail(what + " " + std::string(to_text(value)) + " was not recorded; recorded: " + all,
                  "ask for these in the config, or measure on GPUs");
         }
+    }
+
+    /// A launch variant can be asked for where every session of the config has it.
+    void find_launches(const Config& config) {
+        std::map<std::pair<Point, std::string>, int> sessions;
+        for (const Sample& sample : samples_)
+            if (is_launch_variant(sample.algorithm) && sample.session < config.sessions)
+                ++sessions[{sample.point, sample.algorithm}];
+        for (const auto& [key, count] : sessions)
+            if (count == config.sessions)
+                launches_[{parse_launched(key.second).algorithm, key.first}].push_back(key.second);
     }
 
     void require_recorded(const Config& config) const {
@@ -125,6 +143,7 @@ class Recording : public SampleSource {
     RunRecord record_;
     std::vector<Sample> samples_;
     std::map<Key, const Sample*> index_; // into samples_
+    std::map<std::pair<std::string, Point>, std::vector<std::string>> launches_;
 };
 
 } // namespace

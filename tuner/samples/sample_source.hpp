@@ -14,6 +14,10 @@ class SampleSource {
     virtual ~SampleSource() = default;
     /// One sample per trial and algorithm, in that order; what could not be measured is a sample that says so.
     virtual std::vector<Sample> measure(int session, std::span<const Trial> trials) = 0;
+    /// The launch variants that can be measured: a LaunchesAt. The kernels' default alone, unless a source says more.
+    virtual std::vector<std::string> launches(std::string_view /*algorithm*/, const Point& /*point*/) const {
+        return {};
+    }
     virtual Fingerprint fingerprint() const = 0;
     virtual Provenance provenance() const = 0;
 };
