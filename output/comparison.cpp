@@ -229,6 +229,9 @@ Draft draft_cell(const CellKey& key, const Measured& before, const Measured& aft
     if (structure(*from) != structure(*to)) cell.why.push_back("the order of the algorithms differs");
     if (rows_text(*from) != rows_text(*to))
         cell.why.push_back("hidden dims with limits of their own: " + rows_text(*from) + " → " + rows_text(*to));
+    if (from->launches != to->launches)
+        cell.why.push_back("launch parameters differ, which is no matter of verdicts: " +
+                           std::to_string(from->launches.size()) + " rows → " + std::to_string(to->launches.size()));
     if (from->baseline != to->baseline) cell.why.push_back("baseline: " + from->baseline + " → " + to->baseline);
 
     const auto old_times = times_before.find(key), new_times = times_after.find(key);

@@ -10,6 +10,8 @@
 
 #include <cmath>
 #include <random>
+#include <set>
+#include <tuple>
 
 using namespace crossover;
 
@@ -249,6 +251,8 @@ TEST_CASE("the same launches whatever the batch, and after being killed anywhere
     const Config config = synthetic::config_of(machine);
     const std::vector<Sample> whole = synthetic::search(machine);
     CHECK(has_variants(whole));
+    std::set<std::tuple<int, Point, std::string>> once;
+    for (const Sample& sample : whole) CHECK(once.emplace(sample.session, sample.point, sample.algorithm).second);
     for (const std::size_t batch : {1, 3, 100}) CHECK(synthetic::search(machine, config, batch) == whole);
 
     synthetic::Source source(synthetic::measure(machine));

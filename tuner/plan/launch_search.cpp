@@ -107,7 +107,12 @@ std::vector<Trial> LaunchSearch::wanted(int session, std::span<const Sample> sam
     if (session == 0) ask_first(samples, is_near_best, names);
     if (session == 0 && names.empty()) ask_between(samples, names);
     std::vector<Trial> trials;
-    for (const auto& [point, of_point] : names) trials.push_back({point, of_point});
+    for (const auto& [point, asked] : names) {
+        Trial& trial = trials.emplace_back(Trial{point, {}});
+        for (const std::string& name : asked) // two stretches of sizes may ask for the same
+            if (std::find(trial.algorithms.begin(), trial.algorithms.end(), name) == trial.algorithms.end())
+                trial.algorithms.push_back(name);
+    }
     return trials;
 }
 
