@@ -50,8 +50,9 @@ To converted(From value, const char* what) {
     return static_cast<To>(number);
 }
 static_assert(static_cast<int>(DType::float32) == CROSSOVER_FLOAT32 && kDTypes.size() == 3);
-static_assert(static_cast<int>(Pattern::allreduce_residual_rmsnorm) == CROSSOVER_ALLREDUCE_RESIDUAL_RMSNORM &&
-              kAllReducePatterns.size() == 3);
+static_assert(static_cast<int>(Pattern::allreduce_residual_rmsnorm_sharded) ==
+                  CROSSOVER_ALLREDUCE_RESIDUAL_RMSNORM_SHARDED &&
+              kAllReducePatterns.size() == 4);
 static_assert(static_cast<int>(Quant::fp4) == CROSSOVER_QUANT_FP4 && kQuants.size() == 3);
 static_assert(static_cast<int>(ScaleLayout::linear) == CROSSOVER_SCALES_LINEAR);
 static_assert(static_cast<int>(Fused::twoshot) == CROSSOVER_TWOSHOT);

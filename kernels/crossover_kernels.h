@@ -36,7 +36,10 @@ typedef enum { CROSSOVER_BFLOAT16, CROSSOVER_FLOAT16, CROSSOVER_FLOAT32 } crosso
 typedef enum {
     CROSSOVER_ALLREDUCE,
     CROSSOVER_ALLREDUCE_RMSNORM,
-    CROSSOVER_ALLREDUCE_RESIDUAL_RMSNORM
+    CROSSOVER_ALLREDUCE_RESIDUAL_RMSNORM,
+    /* Each rank holds the residual of its own tokens only: token t is rank t mod world_size's, in row t / world_size.
+     * Twoshot; the output is as above, on every rank, to the bit. */
+    CROSSOVER_ALLREDUCE_RESIDUAL_RMSNORM_SHARDED
 } crossover_pattern;
 typedef enum { CROSSOVER_QUANT_NONE, CROSSOVER_QUANT_FP8, CROSSOVER_QUANT_FP4 } crossover_quant;
 typedef enum { CROSSOVER_SCALES_SWIZZLED, CROSSOVER_SCALES_LINEAR } crossover_scale_layout;
@@ -51,8 +54,9 @@ typedef struct {
     int64_t num_tokens;
     int64_t hidden_dim;       /* a multiple of 8, of 16 with fp4 */
     const void* input;        /* [num_tokens, hidden_dim], this rank's contribution */
-    const void* residual_in;  /* [num_tokens, hidden_dim], the same on every rank; null without a residual */
-    void* residual_out;       /* [num_tokens, hidden_dim], may be residual_in; null without a residual */
+    const void* residual_in;  /* [num_tokens, hidden_dim], the same on every rank; null without a residual. Sharded:
+                                 [ceil((num_tokens - rank) / world_size), hidden_dim], this rank's tokens */
+    void* residual_out;       /* the same shape, may be residual_in; null without a residual */
     const void* gamma;        /* [hidden_dim]; null without a norm */
     void* output;             /* none: [num_tokens, hidden_dim] of dtype; fp8: bytes; fp4: half that */
     void* output_scales;      /* fp4: e4m3, num_tokens × hidden_dim/16, padded to 128 × 4 tiles if swizzled */

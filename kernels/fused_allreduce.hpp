@@ -4,6 +4,7 @@
 /// Contract: `oneshot` and `twoshot` give bit-identical output and residual on every rank, for every launch
 /// configuration. Contributions are added in rank order in fp32; r = round(sum + residual) is rounded once; the norm
 /// reads the rounded r, its sum of squares is added in one fixed order (device/row_sum.cuh); output is rounded once.
+/// With a sharded residual `twoshot` gives the same bits; oneshot has no use for one.
 /// Every wait is bounded. Launches may be captured in CUDA graphs and chained with programmatic dependent launch.
 ///
 /// All ranks of a world issue the same sequence of calls on their workspace, in one stream each.
@@ -32,8 +33,9 @@ struct FusedAllReduce {
     std::int64_t num_tokens = 0;
     std::int64_t hidden_dim = 0;
     const void* input = nullptr;       // [num_tokens, hidden_dim], this rank's contribution
-    const void* residual_in = nullptr; // [num_tokens, hidden_dim], the same on every rank; only with a residual
-    void* residual_out = nullptr;      // [num_tokens, hidden_dim], may be residual_in; only with a residual
+    const void* residual_in = nullptr; // [num_tokens, hidden_dim], the same on every rank; only with a residual.
+                                       // Sharded: [residual_rows(…), hidden_dim], this rank's tokens
+    void* residual_out = nullptr;      // the same shape, may be residual_in; only with a residual
     const void* gamma = nullptr;       // [hidden_dim]; only with a norm
     void* output = nullptr; // none: [num_tokens, hidden_dim] of dtype; fp8: bytes; fp4: half that, low nibble first
     void* output_scales = nullptr; // fp4: e4m3 bytes, num_tokens × hidden_dim/16, padded to 128×4 tiles if swizzled

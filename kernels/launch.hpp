@@ -31,6 +31,10 @@ using Kernel = void (*)(device::Arguments);
 void launch_kernel(Kernel kernel, const device::Arguments& arguments, const LaunchParameters& launch,
                    cudaStream_t stream);
 
+/// twoshot() of a pattern with a sharded residual.
+void twoshot_sharded(const FusedAllReduce& call, const Workspace& workspace, const LaunchParameters& launch,
+                     cudaStream_t stream);
+
 template <auto Value>
 using Constant = std::integral_constant<decltype(Value), Value>;
 

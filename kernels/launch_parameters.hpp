@@ -7,7 +7,7 @@ namespace crossover {
 /// wait for each other until the time-out.
 struct LaunchParameters {
     int cluster_size = 1;   // CTAs that share one token's row (1…16; 1 below compute capability 9.0)
-    int clusters = 132;     // tokens in flight; cluster c takes tokens c, c + clusters, …
+    int clusters = 132;     // tokens in flight; cluster c takes tokens c, c + clusters, … (sharded: an odd number)
     int threads = 512;      // per CTA, a multiple of 32, at most 512
     int push_ahead = 1;     // a row is sent this many iterations before it is summed
     int consume_behind = 1; // twoshot: a row is normed this many iterations after it is summed

@@ -12,9 +12,11 @@ using namespace device;
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-/// The number of clusters that have a token; a launch has no others.
+/// The number of clusters that have a token; a launch has no others. Sharded and more than a token each: an odd number,
+/// so that a cluster's tokens have all the ranks as owners in turn.
 int used_clusters(const FusedAllReduce& call, const LaunchParameters& launch) {
-    return static_cast<int>(std::min<std::int64_t>(launch.clusters, call.num_tokens));
+    if (launch.clusters >= call.num_tokens) return static_cast<int>(call.num_tokens);
+    return is_sharded(call.pattern) && launch.clusters % 2 == 0 ? launch.clusters - 1 : launch.clusters;
 }
 
 int units_per_row(const FusedAllReduce& call) {
@@ -35,7 +37,6 @@ std::optional<std::string> unsupported_call(const FusedAllReduce& call) {
         return "a row of more than " + std::to_string(kMaxUnitsPerRow * kUnitBytes) + " bytes";
     if (call.quant != Quant::none && !has_norm(call.pattern)) return "quantization needs a pattern with a norm";
     if (!call.input || !call.output) return "input or output is null";
-    if (has_residual(call.pattern) && (!call.residual_in || !call.residual_out)) return "residual is null";
     if (has_norm(call.pattern) && !call.gamma) return "gamma is null";
     if (call.quant != Quant::none && !call.quant_scale) return "quant_scale is null";
     if (fp4 && !call.output_scales) return "output_scales is null";
@@ -86,6 +87,30 @@ void fill_shape(Arguments& a, const FusedAllReduce& call, const LaunchParameters
     a.swizzled_scales = call.scale_layout == ScaleLayout::swizzled;
 }
 
+/// Slots of whole rows; how deep the rings are: twoshot_sharded.cu.
+SlotLayout sharded_slots(const FusedAllReduce& call, const Workspace& workspace, const LaunchParameters& launch,
+                         std::size_t units, int iterations) {
+    const int world = workspace.peers.world_size;
+    const int rows_on_the_way = launch.push_ahead + launch.consume_behind + 1;
+    SlotLayout slots;
+    slots.push_stages =
+        static_cast<int>(ceil_div(std::min(rows_on_the_way + launch.push_ahead + 3, iterations), world));
+    slots.gather_stages = std::min(rows_on_the_way + 2, iterations);
+    slots.push_sender_bytes = units * kUnitBytes;
+    slots.push_stage_bytes = slots.push_sender_bytes * static_cast<std::size_t>(world - 1);
+    slots.gather_offset = slots.push_stage_bytes * static_cast<std::size_t>(slots.push_stages);
+    slots.gather_stage_bytes = units * static_cast<std::size_t>(payload_vectors(call.dtype, call.quant) * kVectorBytes);
+    slots.cta_bytes = slots.gather_offset + slots.gather_stage_bytes * static_cast<std::size_t>(slots.gather_stages);
+    slots.generation_bytes = generation_bytes(workspace);
+    return slots;
+}
+
+/// Each rank's own view of its residual: sharded, a rank that owns no token has none.
+bool residual_is_missing(const FusedAllReduce& call, const Peers& peers) {
+    return residual_rows(call.pattern, call.num_tokens, peers.rank, peers.world_size) > 0 &&
+           (!call.residual_in || !call.residual_out);
+}
+
 } // namespace
 
 std::size_t generation_bytes(const Workspace& workspace) {
@@ -99,6 +124,7 @@ SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Worksp
     const auto units = static_cast<std::size_t>(ceil_div(units_per_row(call), launch.cluster_size));
     const int iterations = static_cast<int>(ceil_div(call.num_tokens, used_clusters(call, launch)));
     const bool gathers = algorithm == Fused::twoshot;
+    if (is_sharded(call.pattern)) return sharded_slots(call, workspace, launch, units, iterations);
     const std::size_t pushed_units = gathers ? static_cast<std::size_t>(ceil_div(units, world)) : units;
     const int behind = gathers ? launch.consume_behind : 0;
 
@@ -142,6 +168,9 @@ std::optional<std::string> unsupported(Fused algorithm, const FusedAllReduce& ca
     const int world = workspace.peers.world_size;
     if (world != 2 && world != 4 && world != 8) return "world size " + std::to_string(world) + " is not 2, 4 or 8";
     if (auto reason = unsupported_call(call)) return reason;
+    if (algorithm == Fused::oneshot && is_sharded(call.pattern))
+        return "oneshot needs the whole residual on every rank: a sharded one is for twoshot";
+    if (residual_is_missing(call, workspace.peers)) return "residual is null";
     if (auto reason = unsupported_launch(call, launch)) return reason;
     const std::size_t needed = slot_layout(algorithm, call, workspace, launch).cta_bytes *
                                static_cast<std::size_t>(used_clusters(call, launch) * launch.cluster_size);
@@ -197,6 +226,8 @@ Arguments fused_arguments(Fused algorithm, const FusedAllReduce& call, const Wor
 
 Arguments local_arguments(const FusedAllReduce& call, const LaunchParameters& launch) {
     auto reason = unsupported_call(call);
+    if (!reason && is_sharded(call.pattern)) reason = "a rank alone does not know which tokens it owns";
+    if (!reason && residual_is_missing(call, {})) reason = "residual is null";
     if (!reason) reason = unsupported_launch(call, launch);
     if (reason) throw std::invalid_argument(*reason);
     Arguments a{};

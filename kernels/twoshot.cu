@@ -115,6 +115,7 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
 
 void twoshot(const FusedAllReduce& call, const Workspace& workspace, const LaunchParameters& launch,
              cudaStream_t stream) {
+    if (is_sharded(call.pattern)) return twoshot_sharded(call, workspace, launch, stream);
     launch_fused(Fused::twoshot, call, workspace, launch, stream, [](auto dtype, auto world, auto quant, auto units) {
         return &device::twoshot_kernel<dtype.value, world.value, quant.value, units.value>;
     });

@@ -14,11 +14,13 @@ enum class DType : std::uint8_t { bfloat16, float16, float32 };
 
 /// What is done. The all-reduce patterns name what is fused with it, in the order it is applied. The MoE patterns name
 /// the operation of a data-parallel mixture of experts (kernels/moe.hpp) and how tokens lie over the ranks
-/// (kernels/token_distribution.hpp), which decides as much as their number.
+/// (kernels/token_distribution.hpp), which decides as much as their number. In `..._sharded` each rank holds
+/// the residual of the tokens it owns only; the output is the same.
 enum class Pattern : std::uint8_t {
     allreduce,
     allreduce_rmsnorm,
     allreduce_residual_rmsnorm,
+    allreduce_residual_rmsnorm_sharded,
     moe_dispatch_even,
     moe_dispatch_one_hot,
     moe_dispatch_zipf,
@@ -44,7 +46,8 @@ inline constexpr std::array kDTypes{Named<DType>{DType::bfloat16, "bfloat16"}, N
                                     Named<DType>{DType::float32, "float32"}};
 inline constexpr std::array kAllReducePatterns{
     Named<Pattern>{Pattern::allreduce, "allreduce"}, Named<Pattern>{Pattern::allreduce_rmsnorm, "allreduce_rmsnorm"},
-    Named<Pattern>{Pattern::allreduce_residual_rmsnorm, "allreduce_residual_rmsnorm"}};
+    Named<Pattern>{Pattern::allreduce_residual_rmsnorm, "allreduce_residual_rmsnorm"},
+    Named<Pattern>{Pattern::allreduce_residual_rmsnorm_sharded, "allreduce_residual_rmsnorm_sharded"}};
 inline constexpr std::array kMoePatterns{Named<Pattern>{Pattern::moe_dispatch_even, "moe_dispatch_even"},
                                          Named<Pattern>{Pattern::moe_dispatch_one_hot, "moe_dispatch_one_hot"},
                                          Named<Pattern>{Pattern::moe_dispatch_zipf, "moe_dispatch_zipf"},
@@ -91,7 +94,10 @@ constexpr std::optional<Quant> parse_quant(std::string_view name) { return detai
 /// Bytes of one element.
 constexpr std::size_t element_size(DType dtype) { return dtype == DType::float32 ? 4 : 2; }
 
-constexpr bool has_residual(Pattern pattern) { return pattern == Pattern::allreduce_residual_rmsnorm; }
+constexpr bool is_sharded(Pattern pattern) { return pattern == Pattern::allreduce_residual_rmsnorm_sharded; }
+constexpr bool has_residual(Pattern pattern) {
+    return pattern == Pattern::allreduce_residual_rmsnorm || is_sharded(pattern);
+}
 constexpr bool is_moe_dispatch(Pattern pattern) {
     return pattern >= Pattern::moe_dispatch_even && pattern <= Pattern::moe_dispatch_zipf;
 }
@@ -102,5 +108,11 @@ constexpr bool is_moe(Pattern pattern) { return is_moe_dispatch(pattern) || is_m
 constexpr bool has_norm(Pattern pattern) { return pattern != Pattern::allreduce && !is_moe(pattern); }
 /// Whether a quant mode other than none means something.
 constexpr bool is_quantized(Pattern pattern) { return has_norm(pattern) || is_moe_dispatch(pattern); }
+
+/// Rows of a rank's residual tensors. Sharded: token t is owned by rank t mod world_size, in row t / world_size.
+constexpr std::int64_t residual_rows(Pattern pattern, std::int64_t num_tokens, int rank, int world_size) {
+    if (!has_residual(pattern)) return 0;
+    return is_sharded(pattern) ? (num_tokens - rank + world_size - 1) / world_size : num_tokens;
+}
 
 } // namespace crossover

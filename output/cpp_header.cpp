@@ -29,7 +29,7 @@ namespace crossover {
 enum class Algorithm { unfused, oneshot, twoshot };
 enum class DType { bfloat16, float16, float32 };
 enum class Quant { none, fp8, fp4 };
-enum class Pattern { allreduce, allreduce_rmsnorm, allreduce_residual_rmsnorm };
+enum class Pattern { allreduce, allreduce_rmsnorm, allreduce_residual_rmsnorm, allreduce_residual_rmsnorm_sharded };
 /// tie: measured, and no fused algorithm wins by more than the guard band. not_measured says nothing about who is faster.
 enum class Status { not_measured, unsupported, tie, measured };
 

@@ -2,6 +2,7 @@
 /// What host and device agree on: the arguments of a launch, the slots it uses, the state between launches. No CUDA.
 
 #include "comm/peers.hpp"
+#include "kernels/types.hpp"
 #include "kernels/workspace.hpp"
 
 #include <cstddef>
@@ -21,9 +22,16 @@ inline constexpr int kMaxClusterSize = 16;
 inline constexpr int kMaxUnitsPerRow = 512; // bounds the row sum's shared memory: rows up to 256 KiB
 inline constexpr int kMaxUnitsPerWarp = 4;
 
+/// Vectors that a finished unit takes on its way (payload.cuh).
+constexpr int payload_vectors(DType dtype, Quant quant) {
+    const int elements = kUnitBytes / static_cast<int>(element_size(dtype));
+    return quant == Quant::none ? kWarp : quant == Quant::fp8 ? elements / 16 : (elements / 32 * 5 + 3) / 4;
+}
+
 /// Byte strides of one generation of slots. The slots of a CTA hold its share of a row, `units_per_cta` units:
 ///   oneshot  [stage][sender but me][unit]
 ///   twoshot  [stage][sender but me][group of world_size units], then [stage][unit] for the gathered row
+///   sharded  [stage][sender but me][unit], then [stage][payload of a unit] for the finished row
 struct SlotLayout {
     int push_stages = 1;   // ring of rows that are being sent
     int gather_stages = 0; // ring of rows that are being gathered; 0 in oneshot

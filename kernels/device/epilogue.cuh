@@ -41,11 +41,9 @@ class Epilogue {
             if (a_.has_residual) store_tensor(a_.residual_out, place_.vector(a_, token, k), r[k]);
             if (!a_.has_norm) store_tensor(a_.output, place_.vector(a_, token, k), r[k]);
         }
-#pragma unroll
-        for (int k = 0; k < K; ++k)
-            if (k < place_.units) row_sum.give(row, place_.first_unit + k, warp_sum(sum_of_squares(r[k])));
+        give_squares(r, row, row_sum);
         if (!row_sum.takes_part(place_.units)) return;
-        const float rstd = rsqrtf(row_sum.total(row) * a_.one_over_hidden + a_.eps);
+        const float rstd = this->rstd(row, row_sum);
         // Without a norm the row sum still keeps the warps of a row together: without it 6 of 24 runs timed out, with
         // it 0 of 16 (all-reduce before a norm kernel, 5120 elements, 512–768 tokens, 4 ranks). The cause is not known.
         if (!a_.has_norm) return;
@@ -54,13 +52,35 @@ class Epilogue {
             if (k < place_.units) write_quantized(normed(r[k], rstd, k), token, k);
     }
 
+    /// This warp's part of a row's sum of squares; if it takes part in the sum, 1 / √(mean + eps) of it follows.
+    __device__ __forceinline__ void give_squares(const Vector (&r)[K], int row, RowSum& row_sum) const {
+#pragma unroll
+        for (int k = 0; k < K; ++k)
+            if (k < place_.units) row_sum.give(row, place_.first_unit + k, warp_sum(sum_of_squares(r[k])));
+    }
+    __device__ __forceinline__ float rstd(int row, RowSum& row_sum) const {
+        return rsqrtf(row_sum.total(row) * a_.one_over_hidden + a_.eps);
+    }
+
+    /// y, a row's k-th unit; and in fp8 or fp4, by whole warps.
+    __device__ __forceinline__ Floats<D> normed(const Vector& r, float rstd, int k) const {
+        Floats<D> y = unpack<D>(r);
+        const Floats<D> gamma = unpack<D>(gamma_[k]);
+#pragma unroll
+        for (int i = 0; i < kSize; ++i) y.at[i] = __fmul_rn(__fmul_rn(y.at[i], rstd), gamma.at[i]);
+        return y;
+    }
+    __device__ __forceinline__ Quantized<D, Q> quantized(const Floats<D>& y) const {
+        return device::quantized<D, Q>(y, factor_);
+    }
+
     /// Writes y, a row's k-th unit, rounded or quantized. By whole warps.
     __device__ __forceinline__ void write_quantized(const Floats<D>& y, std::int64_t token, int k) const {
         const std::int64_t vector = place_.vector(a_, token, k);
         if constexpr (Q == Quant::none) {
             if (place_.has(a_, k)) store_tensor(a_.output, vector, pack<D>(y));
         } else {
-            const Quantized<D, Q> q = quantized<D, Q>(y, factor_);
+            const Quantized<D, Q> q = quantized(y);
             if (!place_.has(a_, k)) return;
             static_cast<Codes<D, Q>*>(a_.output)[vector] = q.codes;
             if (Q != Quant::fp4 || place_.lane % kLanesPerBlock<D> != 0) return;
@@ -80,14 +100,6 @@ class Epilogue {
 #pragma unroll
         for (int i = 0; i < kSize; ++i) sum = __fmaf_rn(f.at[i], f.at[i], sum);
         return sum;
-    }
-
-    __device__ __forceinline__ Floats<D> normed(const Vector& r, float rstd, int k) const {
-        Floats<D> y = unpack<D>(r);
-        const Floats<D> gamma = unpack<D>(gamma_[k]);
-#pragma unroll
-        for (int i = 0; i < kSize; ++i) y.at[i] = __fmul_rn(__fmul_rn(y.at[i], rstd), gamma.at[i]);
-        return y;
     }
 
     const Arguments& a_;

@@ -45,4 +45,6 @@ inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 void __syncthreads();
 void __syncwarp();
 float __shfl_xor_sync(unsigned mask, float value, int lane_mask);
+unsigned __shfl_xor_sync(unsigned mask, unsigned value, int lane_mask);
+unsigned __shfl_sync(unsigned mask, unsigned value, int source); // modulo the warp
 unsigned atomicCAS(unsigned* address, unsigned compare, unsigned value);

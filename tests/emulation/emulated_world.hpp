@@ -5,6 +5,7 @@
 #include "tests/emulation/machine.hpp"
 #include "tests/support/fused_calls.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <optional>
@@ -45,12 +46,15 @@ struct CallTensors {
             OfRank& of = ranks.emplace_back();
             of.input = tensor_of(call.dtype, call.num_tokens, call.hidden_dim,
                                  [&](std::int64_t t, std::int64_t c) { return input_value(seed, rank, t, c); });
-            of.residual_in = tensor_of(call.dtype, call.num_tokens, call.hidden_dim,
-                                       [&](std::int64_t t, std::int64_t c) { return residual_value(seed, t, c); });
+            of.residual_in =
+                tensor_of(call.dtype, residual_rows(call.pattern, call.num_tokens, rank, world), call.hidden_dim,
+                          [&](std::int64_t row, std::int64_t c) {
+                              return residual_value(seed, token_of_residual_row(call.pattern, row, rank, world), c);
+                          });
             of.gamma = tensor_of(call.dtype, 1, call.hidden_dim,
                                  [&](std::int64_t, std::int64_t c) { return gamma_value(seed, c); });
             of.output.assign(output_bytes(call), poison);
-            of.residual_out.assign(residual_bytes(call), poison);
+            of.residual_out.assign(residual_bytes(call, rank, world), poison);
             if (call.quant == Quant::fp4)
                 of.scales.assign(scale_bytes(call.scale_layout, call.num_tokens, call.hidden_dim / kFp4BlockSize),
                                  poison);
@@ -71,29 +75,44 @@ struct CallTensors {
         return call;
     }
 
-    /// Results that differ from rank 0's of `other`, over all ranks.
+    /// Ranks whose results differ from those of `other`, whose outputs are rank 0's, and residuals wherever they are.
     int ranks_that_differ(const CallTensors& other) const {
-        const OfRank& expected = other.ranks[0];
         int count = 0;
-        for (const OfRank& of : ranks)
-            count += of.output != expected.output || of.residual_out != expected.residual_out ||
-                     of.scales != expected.scales;
+        for (int rank = 0; rank < world(); ++rank) {
+            const OfRank &mine = ranks[static_cast<std::size_t>(rank)], &expected = other.ranks[0];
+            bool same = mine.output == expected.output && mine.scales == expected.scales;
+            const std::int64_t rows = residual_rows(shape.pattern, shape.num_tokens, rank, world());
+            for (std::int64_t row = 0; row < rows; ++row)
+                same &= std::ranges::equal(row_of(mine.residual_out, row, rows),
+                                           other.residual_of(token_of_residual_row(shape.pattern, row, rank, world())));
+            count += !same;
+        }
         return count;
     }
 
-    /// Rank 0's rows against float64.
+    /// Rank 0's outputs and the residual against float64.
     void check_against_reference() const {
-        const ReferenceCall reference = reference_of(shape, static_cast<int>(ranks.size()), seed);
+        const ReferenceCall reference = reference_of(shape, world(), seed);
         RelativeError error;
-        for (std::int64_t token = 0; token < shape.num_tokens; ++token) {
-            const auto row = [&](const Bytes& tensor) {
-                const std::size_t bytes = tensor.size() / static_cast<std::size_t>(shape.num_tokens);
-                return std::span(tensor).subspan(static_cast<std::size_t>(token) * bytes, bytes);
-            };
-            check_row(shape, reference, token, {row(ranks[0].output), row(ranks[0].residual_out), ranks[0].scales},
-                      error);
-        }
+        for (std::int64_t token = 0; token < shape.num_tokens; ++token)
+            check_row(shape, reference, token,
+                      {row_of(ranks[0].output, token, shape.num_tokens), residual_of(token), ranks[0].scales}, error);
         CHECK(error.value() <= tolerance(shape));
+    }
+
+  private:
+    int world() const { return static_cast<int>(ranks.size()); }
+
+    static std::span<const std::byte> row_of(const Bytes& tensor, std::int64_t row, std::int64_t rows) {
+        const std::size_t bytes = tensor.size() / static_cast<std::size_t>(rows);
+        return std::span(tensor).subspan(static_cast<std::size_t>(row) * bytes, bytes);
+    }
+    /// Empty without one.
+    std::span<const std::byte> residual_of(std::int64_t token) const {
+        if (!has_residual(shape.pattern)) return {};
+        const auto [rank, row] = residual_place(shape, token, world());
+        return row_of(ranks[static_cast<std::size_t>(rank)].residual_out, row,
+                      residual_rows(shape.pattern, shape.num_tokens, rank, world()));
     }
 };
 

@@ -25,7 +25,7 @@ TEST_CASE("every pattern, dtype and quant mode agrees with float64 and across ra
                     shape.scale_layout = ++seed % 2 ? ScaleLayout::swizzled : ScaleLayout::linear;
                     shape.num_tokens = 5;
                     shape.hidden_dim = 336; // the last unit of a row is partly filled
-                    CallTensors results[2]{{shape, size, seed}, {shape, size, seed}};
+                    CallTensors results[2]{{replicated(shape), size, seed}, {shape, size, seed}};
                     for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
                         INFO(describe(algorithm, shape, size));
                         EmulatedWorld world(size, {.seed = seed});
@@ -43,15 +43,18 @@ TEST_CASE("shapes from a fraction of a unit to four units a warp, as launched by
         FusedAllReduce shape;
         shape.num_tokens = tokens;
         shape.hidden_dim = hidden;
-        CallTensors results[2]{{shape, 2, 5}, {shape, 2, 5}};
-        for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
-            INFO(describe(algorithm, shape, 2));
+        CallTensors expected(shape, 2, 5);
+        for (const Variant& variant : kResidualVariants) {
+            shape.pattern = variant.pattern;
+            INFO(describe(variant.algorithm, shape, 2));
             EmulatedWorld world(2);
-            CallTensors& tensors = results[algorithm == Fused::twoshot];
-            const LaunchParameters launch = default_launch(algorithm, tensors.call_of(0), world.workspaces[0], 4, 9);
-            world.run(algorithm, tensors, launch);
+            CallTensors tensors(shape, 2, 5);
+            const LaunchParameters launch =
+                default_launch(variant.algorithm, tensors.call_of(0), world.workspaces[0], 4, 9);
+            world.run(variant.algorithm, tensors, launch);
             tensors.check_against_reference();
-            CHECK(tensors.ranks_that_differ(results[0]) == 0);
+            if (variant.algorithm == Fused::oneshot) expected = tensors;
+            CHECK(tensors.ranks_that_differ(expected) == 0);
         }
     }
 }
@@ -75,7 +78,7 @@ TEST_CASE("bits do not depend on the launch parameters") {
                     for (const int clusters : {1, 2})
                         for (const int ahead : {0, 1, 2})
                             for (const int behind : {0, 1, 2})
-                                for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+                                for (const Variant& variant : kResidualVariants) {
                                     if (random() / 7 % (CROSSOVER_EMULATED_SHARE * (size == 8 ? 128 : 32)) != 0)
                                         continue;
                                     const LaunchParameters launch{.cluster_size = cluster_size,
@@ -83,6 +86,8 @@ TEST_CASE("bits do not depend on the launch parameters") {
                                                                   .threads = threads,
                                                                   .push_ahead = ahead,
                                                                   .consume_behind = behind};
+                                    const Fused algorithm = variant.algorithm;
+                                    shape.pattern = variant.pattern;
                                     CallTensors tensors(shape, size, 5);
                                     EmulatedWorld world(size, {.seed = static_cast<std::uint64_t>(++launches)});
                                     if (unsupported(algorithm, tensors.call_of(0), world.workspaces[0], launch))
@@ -138,6 +143,68 @@ TEST_CASE("special values pass through the protocol: NaNs with every payload, in
                 CHECK(wrong == 0);
             }
         }
+}
+
+TEST_CASE("a sharded residual gives the bits of a replicated one for values that look like an empty slot") {
+    for (const int size : {2, 4, 8})
+        for (const auto& dtype : kDTypes)
+            for (const auto& quant : kQuants)
+                for (const std::int64_t hidden : {16, 304, 336, 1024}) {
+                    FusedAllReduce shape;
+                    shape.dtype = dtype.value;
+                    shape.quant = quant.value;
+                    shape.num_tokens = 13;
+                    shape.hidden_dim = hidden;
+                    const auto run = [&](Pattern pattern) {
+                        shape.pattern = pattern;
+                        CallTensors tensors(shape, size, 1);
+                        for (auto& of : tensors.ranks) {
+                            of.input = tensor_of(shape.dtype, shape.num_tokens, hidden, nearly_empty_value);
+                            of.gamma = tensor_of(shape.dtype, 1, hidden, [](auto, auto) { return 1.0f; });
+                            std::ranges::fill(of.residual_in, std::byte{0});
+                        }
+                        INFO(describe(Fused::twoshot, shape, size));
+                        EmulatedWorld(size).run(Fused::twoshot, tensors,
+                                                {.cluster_size = 2, .clusters = 2, .threads = 64});
+                        return tensors;
+                    };
+                    const CallTensors expected = run(Pattern::allreduce_residual_rmsnorm);
+                    CHECK(run(Pattern::allreduce_residual_rmsnorm_sharded).ranks_that_differ(expected) == 0);
+                    if (quant.value == Quant::fp4) // the test is what it says
+                        CHECK(expected.ranks[0].output[static_cast<std::size_t>(hidden / 2) - 1] == std::byte{0xFF});
+                }
+}
+
+TEST_CASE("of a sharded residual: what is refused, what may be null, what fits the workspace") {
+    FusedAllReduce shape;
+    shape.pattern = Pattern::allreduce_residual_rmsnorm_sharded;
+    shape.num_tokens = 5;
+    shape.hidden_dim = 1024;
+    EmulatedWorld world(8);
+    CallTensors tensors(shape, 8, 1);
+    const auto reason = [&](Fused algorithm, const FusedAllReduce& call, int rank) {
+        return unsupported(algorithm, call, world.workspaces[static_cast<std::size_t>(rank)], {.clusters = 2})
+            .value_or("");
+    };
+    CHECK(reason(Fused::oneshot, tensors.call_of(0), 0).find("sharded") != std::string::npos);
+    for (int rank = 0; rank < 8; ++rank) {
+        FusedAllReduce call = tensors.call_of(rank);
+        CHECK(reason(Fused::twoshot, call, rank) == "");
+        call.residual_in = nullptr;
+        CHECK(reason(Fused::twoshot, call, rank) == (rank < 5 ? "residual is null" : "")); // the others own no token
+    }
+    CHECK_THROWS_AS(unfused::fused_norm(tensors.call_of(0), true, &world.streams[0]), std::invalid_argument);
+
+    // 8 ranks, rows of 16 KiB: all 132 multiprocessors but the one that would make the number of clusters even.
+    FusedAllReduce large = tensors.call_of(0);
+    large.num_tokens = 4096;
+    large.hidden_dim = 8192;
+    Workspace workspace;
+    workspace.peers.world_size = 8;
+    workspace.bytes = std::size_t{64} << 20;
+    const LaunchParameters launch = default_launch(Fused::twoshot, large, workspace, 132, 9);
+    CHECK(launch.cluster_size * launch.clusters * launch.threads / 512 == 132);
+    CHECK(fused_arguments(Fused::twoshot, large, workspace, launch).clusters == launch.clusters - 1);
 }
 
 TEST_CASE("the unfused kernels agree with float64") {

@@ -17,14 +17,21 @@ namespace {
 
 /// Four launches on one workspace, in the later ones of which rings wrap at other places than in the first.
 struct Sequence {
-    std::vector<Fused> algorithms; // in turn
+    struct Kind {
+        Fused algorithm;
+        bool sharded = false; // fp8, of which half of the lanes receive nothing
+    };
+    std::vector<Kind> kinds; // in turn
     int world_size = 2;
     int ahead = 0; // push_ahead and consume_behind
 
     /// What goes wrong; empty if nothing does.
     std::string outcome(emulation::Options options) const {
-        static std::map<int, std::deque<CallTensors>> of_world; // the same for all algorithms and launches
-        std::deque<CallTensors>& expected = of_world[world_size];
+        // The same for all algorithms and launches of the same kinds of calls.
+        std::vector<int> key{world_size};
+        for (const Kind& kind : kinds) key.push_back(kind.sharded);
+        static std::map<std::vector<int>, std::deque<CallTensors>> known;
+        std::deque<CallTensors>& expected = known[key];
         if (expected.empty()) {
             expected = results({.store_window = 0});
             for (const CallTensors& tensors : expected) tensors.check_against_reference();
@@ -59,9 +66,12 @@ struct Sequence {
             FusedAllReduce shape;
             shape.num_tokens = i % 2 ? 11 : 23;
             shape.hidden_dim = i % 2 ? 512 : 256;
+            const Kind& kind = kinds[i % kinds.size()];
+            if (kind.sharded) shape.pattern = Pattern::allreduce_residual_rmsnorm_sharded;
+            if (kind.sharded) shape.quant = Quant::fp8;
             const LaunchParameters launch{
                 .cluster_size = 1, .clusters = 1, .threads = 32, .push_ahead = ahead, .consume_behind = ahead};
-            world.enqueue(algorithms[i % algorithms.size()], tensors.emplace_back(shape, world_size, i), launch);
+            world.enqueue(kind.algorithm, tensors.emplace_back(shape, world_size, i), launch);
         }
         world.machine.run();
         if (const auto timeout = world.timeout()) throw *timeout;
@@ -69,13 +79,13 @@ struct Sequence {
     }
 };
 
-const Sequence kOneshot{{Fused::oneshot}}, kTwoshot{{Fused::twoshot}};
-const Sequence kMixed{{Fused::oneshot, Fused::twoshot, Fused::twoshot, Fused::oneshot}};
+const Sequence kOneshot{{{Fused::oneshot}}}, kTwoshot{{{Fused::twoshot}}}, kSharded{{{Fused::twoshot, true}}};
+const Sequence kMixed{{{Fused::oneshot}, {Fused::twoshot}, {Fused::twoshot, true}, {Fused::oneshot}}};
 
 } // namespace
 
 TEST_CASE("the sound protocol holds while stores of one later row overtake the emptying of a slot") {
-    for (Sequence sequence : {kOneshot, kTwoshot, kMixed})
+    for (Sequence sequence : {kOneshot, kTwoshot, kSharded, kMixed})
         for (const int world_size : {2, 4})
             for (const int ahead : {0, 1, 2}) {
                 sequence.world_size = world_size;
@@ -101,6 +111,17 @@ TEST_CASE("rings without their extra stage lose data, and so do whole rings with
     CHECK(ahead.first_failure({.store_window = 0, .alter = [](Arguments& a) { a.slots.gather_stages -= 2; }}) != "");
 }
 
+TEST_CASE("the same of the rings of a sharded residual") {
+    Sequence ahead = kSharded;
+    ahead.ahead = 1;
+    CHECK(kSharded.first_failure({.store_window = 2, .alter = [](Arguments& a) { --a.slots.push_stages; }}) != "");
+    CHECK(ahead.first_failure({.store_window = 4, .alter = [](Arguments& a) { --a.slots.push_stages; }}) != "");
+    CHECK(ahead.first_failure({.store_window = 4, .alter = [](Arguments& a) { --a.slots.gather_stages; }}) != "");
+    // Too few for what is in flight.
+    CHECK(ahead.first_failure({.store_window = 0, .alter = [](Arguments& a) { a.slots.push_stages -= 2; }}) != "");
+    CHECK(ahead.first_failure({.store_window = 0, .alter = [](Arguments& a) { a.slots.gather_stages -= 3; }}) != "");
+}
+
 TEST_CASE("one generation of slots is not enough") {
     const auto one_generation = [](Arguments& a) { a.slots.generation_bytes = 0; };
     CHECK(kOneshot.first_failure({.store_window = 0, .alter = one_generation}) != "");
@@ -110,7 +131,7 @@ TEST_CASE("one generation of slots is not enough") {
 }
 
 TEST_CASE("slots that are not emptied, and launches that do not wait for the one before") {
-    for (const Sequence& sequence : {kOneshot, kTwoshot, kMixed}) {
+    for (const Sequence& sequence : {kOneshot, kTwoshot, kSharded, kMixed}) {
         CHECK(sequence.first_failure({.store_window = 0, .without_emptying = true}, 3) != "");
         CHECK(sequence.first_failure({.store_window = 0, .without_pdl_wait = true}, 3) != "");
     }

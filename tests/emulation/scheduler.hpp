@@ -46,7 +46,7 @@ struct Warp {
     std::vector<Thread*> ready;
     std::size_t place = 0; // among the scheduler's ready warps, while `ready` holds any
     Meeting meeting;
-    std::array<std::array<float, device::kWarp>, 2> shuffled{};
+    std::array<std::array<unsigned, device::kWarp>, 2> shuffled{};
 };
 
 struct Block {

@@ -36,6 +36,15 @@ std::vector<Step> steps() {
         add(algorithm, 8, 768, {.cluster_size = 4, .clusters = 1, .threads = 64, .pdl = false});
         add(algorithm, 5, 1024, {.cluster_size = 1, .clusters = 2, .threads = 64});
     }
+    const auto sharded = [&](Quant quant, std::int64_t tokens, std::int64_t hidden, const LaunchParameters& launch) {
+        add(Fused::twoshot, tokens, hidden, launch);
+        steps.back().shape.pattern = Pattern::allreduce_residual_rmsnorm_sharded;
+        steps.back().shape.quant = quant;
+    };
+    sharded(Quant::fp8, 1, 768, {.cluster_size = 2, .clusters = 2, .threads = 32});
+    sharded(Quant::fp4, 19, 272, {.cluster_size = 2, .clusters = 1, .threads = 64, .push_ahead = 0});
+    sharded(Quant::none, 12, 64, {.cluster_size = 1, .clusters = 4, .threads = 32, .push_ahead = 2});
+    sharded(Quant::fp8, 11, 512, {.cluster_size = 1, .clusters = 1, .threads = 32, .consume_behind = 2});
     return steps;
 }
 

@@ -50,21 +50,33 @@ T* in_block(T* address, Block& other) {
     return reinterpret_cast<T*>(other.shared.data() + offset);
 }
 
+/// What the lane `source`, modulo the warp, gives.
+unsigned exchanged(unsigned mask, unsigned value, int source, const char* what) {
+    if (mask != ~0u) throw EmulationError(std::string(what) + " with a part of the warp is not emulated");
+    Thread& thread = scheduler().current();
+    Warp& warp = *thread.warp;
+    auto& values = warp.shuffled[warp.meeting.phase % 2]; // a thread may be one exchange ahead, not two
+    values[static_cast<std::size_t>(thread.index % crossover::device::kWarp)] = value;
+    scheduler().meet(warp.meeting, what);
+    return values[static_cast<std::size_t>(source) % crossover::device::kWarp];
+}
+
 } // namespace
 
 void __syncthreads() { scheduler().meet(block().meeting, "__syncthreads"); }
 
 void __syncwarp() { scheduler().meet(scheduler().current().warp->meeting, "__syncwarp"); }
 
+unsigned __shfl_sync(unsigned mask, unsigned value, int source) {
+    return exchanged(mask, value, source, "__shfl_sync");
+}
+
+unsigned __shfl_xor_sync(unsigned mask, unsigned value, int lane_mask) {
+    return exchanged(mask, value, scheduler().current().index ^ lane_mask, "__shfl_xor_sync");
+}
+
 float __shfl_xor_sync(unsigned mask, float value, int lane_mask) {
-    if (mask != ~0u) throw EmulationError("__shfl_xor_sync with a part of the warp is not emulated");
-    Thread& thread = scheduler().current();
-    Warp& warp = *thread.warp;
-    const auto lane = static_cast<std::size_t>(thread.index % crossover::device::kWarp);
-    auto& values = warp.shuffled[warp.meeting.phase % 2]; // a thread may be one exchange ahead, not two
-    values[lane] = value;
-    scheduler().meet(warp.meeting, "__shfl_xor_sync");
-    return values[lane ^ static_cast<std::size_t>(lane_mask)];
+    return std::bit_cast<float>(__shfl_xor_sync(mask, std::bit_cast<unsigned>(value), lane_mask));
 }
 
 unsigned atomicCAS(unsigned* address, unsigned compare, unsigned value) {

@@ -5,16 +5,21 @@
 
 namespace crossover::testing {
 
-/// One row of rank 0's results against the reference; adds to `error`.
+/// One row of rank 0's outputs, and its residual where that is, against the reference; adds to `error`.
 inline void check_row(InProcessWorld& world, const FusedAllReduce& call, const ReferenceCall& reference,
                       std::int64_t token, RelativeError& error) {
     const RankMemory& memory = world.ranks[0];
-    const auto row = [&](const DeviceBuffer<std::byte>& tensor, std::size_t tensor_bytes) {
-        const std::size_t bytes = tensor_bytes / static_cast<std::size_t>(call.num_tokens);
-        return download(tensor.data() + static_cast<std::size_t>(token) * bytes, bytes);
+    const auto download_row = [](const DeviceBuffer<std::byte>& tensor, std::int64_t row, std::size_t bytes) {
+        return download(tensor.data() + static_cast<std::size_t>(row) * bytes, bytes);
     };
-    const auto output = row(memory.output, output_bytes(call));
-    const auto residual = row(memory.residual_out, residual_bytes(call));
+    const auto output =
+        download_row(memory.output, token, output_bytes(call) / static_cast<std::size_t>(call.num_tokens));
+    std::vector<std::byte> residual;
+    if (has_residual(call.pattern)) {
+        const auto [rank, row] = residual_place(call, token, world.size());
+        residual = download_row(world.ranks[rank].residual_out, row,
+                                static_cast<std::size_t>(call.hidden_dim) * element_size(call.dtype));
+    }
     std::vector<std::byte> scales;
     if (call.quant == Quant::fp4)
         scales = download(memory.scales.data(),

@@ -14,14 +14,17 @@ using namespace crossover::testing;
 namespace {
 
 constexpr std::size_t kWorkspaceBytes = std::size_t{64} << 20;
-/// Runs both algorithms and checks them: reference on sampled rows, all ranks equal, oneshot equal to twoshot.
-void check_call(InProcessWorld& world, const FusedAllReduce& call, std::uint64_t seed) {
-    world.fill(call, seed, quant_scale_of(call));
-    const ReferenceCall reference = reference_of(call, world.size(), seed);
+/// Runs both algorithms and checks them: reference on sampled rows, all ranks equal, oneshot equal to twoshot. With a
+/// sharded residual: oneshot with the whole one, then twoshot.
+void check_call(InProcessWorld& world, const FusedAllReduce& shape, std::uint64_t seed) {
+    const ReferenceCall reference = reference_of(shape, world.size(), seed);
     const RankMemory& first = world.ranks[0];
     DeviceBuffer<std::byte> output(first.output.size()), residual(first.residual_out.size());
+    DeviceBuffer<std::byte> scales(first.scales.size());
     for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+        const FusedAllReduce call = algorithm == Fused::oneshot ? replicated(shape) : shape;
         INFO(describe(algorithm, call, world.size()));
+        world.fill(call, seed, quant_scale_of(call));
         world.poison();
         world.run(algorithm, call, world.launch_for(algorithm, call));
         RelativeError error;
@@ -29,19 +32,32 @@ void check_call(InProcessWorld& world, const FusedAllReduce& call, std::uint64_t
             check_row(world, call, reference, token, error);
         CHECK(error.value() <= tolerance(call));
 
-        const std::size_t residual_size = residual_bytes(call);
+        const std::size_t residual_size = residual_bytes(replicated(call), 0, world.size());
+        const std::size_t row_size = residual_size / static_cast<std::size_t>(call.num_tokens);
         for (int rank = 1; rank < world.size(); ++rank) {
             const RankMemory& other = world.ranks[rank];
             CHECK(world.differences(first.output.data(), other.output.data(), output_bytes(call)) == 0);
-            CHECK(world.differences(first.residual_out.data(), other.residual_out.data(), residual_size) == 0);
+            if (!is_sharded(call.pattern))
+                CHECK(world.differences(first.residual_out.data(), other.residual_out.data(), residual_size) == 0);
             CHECK(world.differences(first.scales.data(), other.scales.data(), first.scales.bytes()) == 0);
         }
         if (algorithm == Fused::oneshot) {
             copy_and_wait(output.data(), first.output.data(), output_bytes(call));
             copy_and_wait(residual.data(), first.residual_out.data(), residual_size);
-        } else {
-            CHECK(world.differences(first.output.data(), output.data(), output_bytes(call)) == 0);
+            copy_and_wait(scales.data(), first.scales.data(), scales.bytes());
+            continue;
+        }
+        CHECK(world.differences(first.output.data(), output.data(), output_bytes(call)) == 0);
+        CHECK(world.differences(first.scales.data(), scales.data(), scales.bytes()) == 0);
+        if (!is_sharded(call.pattern)) {
             CHECK(world.differences(first.residual_out.data(), residual.data(), residual_size) == 0);
+            continue;
+        }
+        for (std::int64_t token = 0; token < call.num_tokens; ++token) {
+            const auto [rank, row] = residual_place(call, token, world.size());
+            const std::byte* const found = world.ranks[rank].residual_out.data() + row * row_size;
+            const std::byte* const expected = residual.data() + token * row_size;
+            if (token % (call.num_tokens / 64 + 1) == 0) CHECK(world.differences(found, expected, row_size) == 0);
         }
     }
 }
@@ -95,11 +111,14 @@ TEST_CASE("bits do not depend on the launch parameters") {
         const std::size_t bytes = output_bytes(call);
         DeviceBuffer<std::byte> expected(bytes);
         copy_and_wait(expected.data(), world.ranks[0].output.data(), bytes);
-        for (const int cluster_size : {1, 2, 4, 8})
-            for (const int threads : {128, 256, 512})
-                for (const int clusters : {1, 2})
-                    for (const int ahead : {0, 1, 2})
-                        for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+        for (const Variant& variant : kResidualVariants) {
+            const Fused algorithm = variant.algorithm;
+            call.pattern = variant.pattern;
+            world.fill(call, 5, 1);
+            for (const int cluster_size : {1, 2, 4, 8})
+                for (const int threads : {128, 256, 512})
+                    for (const int clusters : {1, 2})
+                        for (const int ahead : {0, 1, 2}) {
                             const LaunchParameters launch{.cluster_size = cluster_size,
                                                           .clusters = clusters,
                                                           .threads = threads,
@@ -107,13 +126,61 @@ TEST_CASE("bits do not depend on the launch parameters") {
                                                           .consume_behind = ahead,
                                                           .pdl = true};
                             if (unsupported(algorithm, world.call_of(call, 0), world.workspaces[0], launch)) continue;
-                            INFO(name_of(algorithm) << " n=" << size << " cluster " << cluster_size << " clusters "
-                                                    << clusters << " threads " << threads << " ahead " << ahead);
+                            INFO(describe(algorithm, call, size)
+                                 << " cluster " << cluster_size << " clusters " << clusters << " threads " << threads
+                                 << " ahead " << ahead);
                             world.poison();
                             world.run(algorithm, call, launch);
                             for (int rank = 0; rank < size; ++rank)
                                 CHECK(world.differences(expected.data(), world.ranks[rank].output.data(), bytes) == 0);
                         }
+        }
+    }
+}
+
+TEST_CASE("a sharded residual gives the bits of a replicated one for values that look like an empty slot") {
+    for (const int size : {2, 4, 8}) {
+        InProcessWorld world(size, std::size_t{1} << 20, kWorkspaceBytes);
+        for (const auto& dtype : kDTypes)
+            for (const auto& quant : kQuants)
+                for (const std::int64_t hidden : {16, 2896, 7168}) {
+                    FusedAllReduce call;
+                    call.dtype = dtype.value;
+                    call.quant = quant.value;
+                    call.num_tokens = 13;
+                    call.hidden_dim = hidden;
+                    world.fill(call, 1, quant_scale_of(call));
+                    for (RankMemory& memory : world.ranks) {
+                        const DeviceGuard guard(memory.device);
+                        const auto fill = [&](auto& tensor, std::int64_t tokens, auto value) {
+                            fill_kernel<<<64, 256, 0, memory.stream->get()>>>(tensor.data(), call.dtype, tokens, hidden,
+                                                                              value);
+                        };
+                        fill(memory.input, 13,
+                             [] __device__(std::int64_t t, std::int64_t c) { return nearly_empty_value(t, c); });
+                        fill(memory.residual_in, 13, [] __device__(std::int64_t, std::int64_t) { return 0.0f; });
+                        fill(memory.gamma, 1, [] __device__(std::int64_t, std::int64_t) { return 1.0f; });
+                    }
+                    world.synchronize();
+                    std::vector<std::byte> expected, scales;
+                    for (const Pattern pattern :
+                         {Pattern::allreduce_residual_rmsnorm, Pattern::allreduce_residual_rmsnorm_sharded}) {
+                        call.pattern = pattern;
+                        INFO(describe(Fused::twoshot, call, size));
+                        world.poison();
+                        world.run(Fused::twoshot, call, world.launch_for(Fused::twoshot, call));
+                        if (!is_sharded(pattern)) {
+                            expected = download(world.ranks[0].output.data(), output_bytes(call));
+                            scales = download(world.ranks[0].scales.data(), world.ranks[0].scales.bytes());
+                        }
+                        for (const RankMemory& memory : world.ranks) {
+                            CHECK(download(memory.output.data(), expected.size()) == expected);
+                            CHECK(download(memory.scales.data(), scales.size()) == scales);
+                        }
+                    }
+                    if (quant.value == Quant::fp4) // the test is what it says
+                        CHECK(expected[static_cast<std::size_t>(hidden / 2) - 1] == std::byte{0xFF});
+                }
     }
 }
 
@@ -198,6 +265,10 @@ TEST_CASE("10^5 mixed launches on one workspace, from graphs, with late ranks") 
             call.num_tokens = 1 + static_cast<std::int64_t>(random() % (i % 10 == 0 ? 256 : 12));
             call.num_tokens = std::min(call.num_tokens, std::int64_t{4 << 20} / (2 * call.hidden_dim));
             const Fused algorithm = random() % 2 ? Fused::oneshot : Fused::twoshot;
+            if (algorithm == Fused::twoshot && random() % 2) {
+                call.pattern = Pattern::allreduce_residual_rmsnorm_sharded;
+                call.quant = kQuants[random() % 3].value;
+            }
             LaunchParameters launch = world.launch_for(algorithm, call);
             if (random() % 3 == 0) launch.clusters = std::max(1, launch.clusters / 2);
             if (random() % 3 == 0) launch.push_ahead = static_cast<int>(random() % 3);
@@ -300,6 +371,9 @@ TEST_CASE("what cannot run is refused before any launch, with the reason") {
     wide.cluster_size = 1;
     wide.threads = 32;
     CHECK(reason(call, wide).find("too few") != std::string::npos);
+    bad = call;
+    bad.pattern = Pattern::allreduce_residual_rmsnorm_sharded;
+    CHECK(reason(bad, launch).find("sharded") != std::string::npos);
     bad = call;
     bad.num_tokens = 4096; // never launched: the tensors are smaller
     LaunchParameters many = launch;

@@ -162,8 +162,12 @@ class InProcessWorld {
             };
             fill(memory.input.data(), call.num_tokens,
                  [=] __device__(std::int64_t t, std::int64_t c) { return input_value(seed, r, t, c); });
-            fill(memory.residual_in.data(), call.num_tokens,
-                 [=] __device__(std::int64_t t, std::int64_t c) { return residual_value(seed, t, c); });
+            const Pattern pattern = call.pattern;
+            const int world = size();
+            fill(memory.residual_in.data(), residual_rows(pattern, call.num_tokens, r, world),
+                 [=] __device__(std::int64_t row, std::int64_t c) {
+                     return residual_value(seed, token_of_residual_row(pattern, row, r, world), c);
+                 });
             fill(memory.gamma.data(), 1, [=] __device__(std::int64_t, std::int64_t c) { return gamma_value(seed, c); });
             CROSSOVER_CUDA_CHECK(cudaGetLastError());
             CROSSOVER_CUDA_CHECK(

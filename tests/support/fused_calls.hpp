@@ -9,6 +9,7 @@
 #include <doctest/doctest.h>
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 
@@ -21,12 +22,48 @@ inline float quant_scale_of(const FusedAllReduce& call) {
 
 inline const char* name_of(Fused algorithm) { return algorithm == Fused::oneshot ? "oneshot" : "twoshot"; }
 
+/// What must give the same bits, of calls with a residual.
+struct Variant {
+    Fused algorithm;
+    Pattern pattern;
+};
+inline constexpr Variant kResidualVariants[] = {{Fused::oneshot, Pattern::allreduce_residual_rmsnorm},
+                                                {Fused::twoshot, Pattern::allreduce_residual_rmsnorm},
+                                                {Fused::twoshot, Pattern::allreduce_residual_rmsnorm_sharded}};
+
+/// The same call with the whole residual on every rank: what a sharded one must agree with, bit for bit.
+inline FusedAllReduce replicated(FusedAllReduce call) {
+    if (is_sharded(call.pattern)) call.pattern = Pattern::allreduce_residual_rmsnorm;
+    return call;
+}
+
 inline std::string describe(Fused algorithm, const FusedAllReduce& call, int world) {
     std::string text = name_of(algorithm);
     for (auto word : {to_string(call.pattern), to_string(call.dtype), to_string(call.quant)})
         text.append(" ").append(word);
     return text + " n=" + std::to_string(world) + " " + std::to_string(call.num_tokens) + "x" +
            std::to_string(call.hidden_dim);
+}
+
+/// Inputs whose outputs look like empty slots, with a norm by ones: rows of one value are, in fp4, the largest code of
+/// its sign, so all bits are set if it is negative; NaNs and infinities make a row's other values NaN or zero.
+CROSSOVER_HOST_DEVICE constexpr float nearly_empty_value(std::int64_t token, std::int64_t column) {
+    const bool special = token < 6 || (token < 12 && column % 37 == 5); // rows of one value, rows with some of it
+    if (!special) return column % 3 ? -1.0f : 1.5f;
+    switch (token % 6) {
+    case 0:
+        return -1;
+    case 1:
+        return 1;
+    case 2:
+        return std::numeric_limits<float>::quiet_NaN();
+    case 3:
+        return -std::numeric_limits<float>::infinity();
+    case 4:
+        return 0;
+    default:
+        return -0.0f;
+    }
 }
 
 inline ReferenceCall reference_of(const FusedAllReduce& call, int world, std::uint64_t seed) {
@@ -53,11 +90,25 @@ inline std::size_t output_bytes(const FusedAllReduce& call) {
                                       : elements / 2;
 }
 
-/// Bytes of a call's residual, 0 without one.
-inline std::size_t residual_bytes(const FusedAllReduce& call) {
-    return has_residual(call.pattern)
-               ? static_cast<std::size_t>(call.num_tokens * call.hidden_dim) * element_size(call.dtype)
-               : 0;
+/// Bytes of a rank's residual, 0 without one.
+inline std::size_t residual_bytes(const FusedAllReduce& call, int rank, int world) {
+    const std::int64_t rows = residual_rows(call.pattern, call.num_tokens, rank, world);
+    return static_cast<std::size_t>(rows * call.hidden_dim) * element_size(call.dtype);
+}
+
+/// Where a token's residual lies: on which rank (the first, where all have it), in which row.
+struct ResidualPlace {
+    int rank;
+    std::int64_t row;
+};
+inline ResidualPlace residual_place(const FusedAllReduce& call, std::int64_t token, int world) {
+    return is_sharded(call.pattern) ? ResidualPlace{static_cast<int>(token % world), token / world}
+                                    : ResidualPlace{0, token};
+}
+/// And back: the token of row `row` on `rank`.
+CROSSOVER_HOST_DEVICE constexpr std::int64_t token_of_residual_row(Pattern pattern, std::int64_t row, int rank,
+                                                                   int world) {
+    return pattern == Pattern::allreduce_residual_rmsnorm_sharded ? row * world + rank : row;
 }
 
 /// One row of a rank's results, as it lies in memory.
@@ -81,7 +132,7 @@ inline void check_row(const FusedAllReduce& call, const ReferenceCall& reference
     }
     error.add(dequantized(reference, codes, scales), expected.output);
 
-    if (!has_residual(call.pattern)) return;
+    if (row.residual.empty()) return;
     const auto residual = unpack_codes(format_of(call.dtype), row.residual);
     std::size_t wrong = 0;
     for (std::size_t c = 0; c < residual.size(); ++c)

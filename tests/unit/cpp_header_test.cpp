@@ -186,6 +186,7 @@ TEST_CASE("every pattern and dtype is looked up, the main one by default") {
 static_assert(crossover::oneshot_max_bytes(2) == 8000);
 static_assert(crossover::oneshot_max_bytes(2, crossover::DType::float16) == 9000);
 static_assert(crossover::oneshot_max_bytes(2, crossover::DType::float16, crossover::Quant::none, crossover::Pattern::allreduce) == 3000);
+static_assert(crossover::oneshot_max_bytes(2, crossover::DType::float16, crossover::Quant::none, crossover::Pattern::allreduce_residual_rmsnorm_sharded) == 12000);
 )");
 }
 
