@@ -84,8 +84,10 @@ std::string title(const Point& point) {
 }
 
 std::string subtitle(const Point& point) {
-    return "dtype=" + std::string(to_string(point.cell.dtype)) +
-           ", residual=" + (has_residual(point.cell.pattern) ? "yes" : "no") +
+    return "dtype=" + std::string(to_string(point.cell.dtype)) + ", residual=" +
+           (is_sharded(point.cell.pattern)     ? "sharded"
+            : has_residual(point.cell.pattern) ? "yes"
+                                               : "no") +
            ", quant=" + std::string(to_string(point.cell.quant)) +
            ", pattern=" + std::string(to_string(point.cell.pattern)) + ", " + std::to_string(message_bytes(point)) +
            " bytes";

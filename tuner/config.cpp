@@ -116,6 +116,9 @@ std::optional<Lack> lack_of(const Config& config, Pattern pattern) {
     if (is_moe_combine(pattern))
         return no_challenger ? Lack{"no reduce-scatter", "add nccl_reduce_scatter or push"}
                              : Lack{"no all-reduce to compare with", "add nccl_allreduce_slice"};
+    if (is_sharded(pattern))
+        return no_challenger ? Lack{"no fused algorithm", "add twoshot"}
+                             : Lack{"no unfused algorithm to compare with", "add nccl_sharded_norm"};
     return no_challenger ? Lack{"no fused algorithm", "add oneshot or twoshot"}
                          : Lack{"no unfused algorithm to compare with", "add nccl_fused_norm or another unfused one"};
 }
@@ -144,7 +147,8 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
     map.finish();
 
     for (const Pattern pattern : config.patterns) {
-        const std::string of_pattern = is_moe(pattern) ? " for " + std::string(to_string(pattern)) : "";
+        const std::string of_pattern =
+            is_moe(pattern) || is_sharded(pattern) ? " for " + std::string(to_string(pattern)) : "";
         if (const auto lack = lack_of(config, pattern))
             map.fail(map.get_node("algorithms"), lack->what + of_pattern, lack->remedy);
     }

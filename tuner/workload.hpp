@@ -55,6 +55,8 @@ inline constexpr std::string_view nccl_fused_norm = "nccl_fused_norm";
 inline constexpr std::string_view nccl_symm_separate = "nccl_symm_separate";
 inline constexpr std::string_view nccl_symm_fused_norm = "nccl_symm_fused_norm";
 inline constexpr std::string_view custom_fused_norm = "custom_fused_norm";
+// A sharded residual: NCCL reduce-scatter, one norm kernel on the own rows, NCCL all-gather of its quantized output.
+inline constexpr std::string_view nccl_sharded_norm = "nccl_sharded_norm";
 // moe_dispatch: every rank gets all ranks' tokens, quantized.
 inline constexpr std::string_view nccl_allreduce_quantize = "nccl_allreduce_quantize"; // padded to the largest rank
 inline constexpr std::string_view nccl_allgather_quantize = "nccl_allgather_quantize"; // bf16 travels
@@ -78,6 +80,7 @@ inline constexpr std::array kOwn{nccl,
                                  custom_fused_norm,
                                  oneshot,
                                  twoshot,
+                                 nccl_sharded_norm,
                                  nccl_allreduce_quantize,
                                  nccl_allgather_quantize,
                                  quantize_nccl_allgather,
@@ -103,7 +106,9 @@ constexpr bool is_of_moe_combine(std::string_view name) {
 constexpr bool does(std::string_view name, Pattern pattern) {
     if (is_moe_dispatch(pattern)) return is_of_moe_dispatch(name);
     if (is_moe_combine(pattern)) return is_of_moe_combine(name);
-    return !is_of_moe_dispatch(name) && !is_of_moe_combine(name);
+    const bool sharded = name == nccl_sharded_norm;
+    if (is_sharded(pattern)) return sharded || name == floor || name.substr(0, name.find('[')) == twoshot;
+    return !sharded && !is_of_moe_dispatch(name) && !is_of_moe_combine(name);
 }
 } // namespace algorithm
 

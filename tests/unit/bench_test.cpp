@@ -123,6 +123,10 @@ TEST_CASE("the floor is local work, hops and bytes on the link") {
     CHECK(oneshot_floor_us(8, 400'000, 2, link) == doctest::Approx(9.5)); // seven messages
     CHECK(twoshot_floor_us(2, 400'000, 2, link) == doctest::Approx(4.0)); // two hops, half of it twice
     CHECK(twoshot_floor_us(8, 400'000, 2, link) == doctest::Approx(4.75));
+    CHECK(twoshot_floor_us(8, 400'000, 2, link, finished_share(DType::bfloat16, Quant::fp8)) ==
+          doctest::Approx(4.3125)); // a half comes back
+    CHECK(finished_share(DType::float32, Quant::fp4) == doctest::Approx(9.0 / 64));
+    CHECK(finished_share(DType::float16, Quant::none) == 1);
     CHECK(floor_us(2, 400'000, 2, link) == doctest::Approx(3.5));
     CHECK(floor_us(8, 400'000, 2, link) == doctest::Approx(4.75));
 }

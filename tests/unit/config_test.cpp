@@ -158,6 +158,9 @@ TEST_CASE("errors name the line, the value and the remedy") {
           "9: no unfused algorithm to compare with; add nccl_fused_norm or another unfused one");
     check("[nccl_fused_norm, oneshot, twoshot]", "[floor, oneshot]",
           "9: no unfused algorithm to compare with; add nccl_fused_norm or another unfused one");
+    const std::string sharded = "[allreduce_residual_rmsnorm_sharded]"; // what the others use does not do this one
+    check("[allreduce_residual_rmsnorm, allreduce]", sharded,
+          "9: no unfused algorithm to compare with for allreduce_residual_rmsnorm_sharded; add nccl_sharded_norm");
     check(", oneshot, twoshot]", "]", "9: no fused algorithm; add oneshot or twoshot");
     check(
         "1048576", "4096",

@@ -91,7 +91,8 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         ("dtypes", po::value(&dtypes)->multitoken()->value_name("D..."), "bfloat16, float16, float32 (bfloat16)")
         ("quant-modes", po::value(&quants)->multitoken()->value_name("Q..."), "none, fp8, fp4 (none)")
         ("pattern", po::value(&pattern)->value_name("P"),
-         "allreduce, allreduce_rmsnorm or allreduce_residual_rmsnorm, the default")
+         "allreduce, allreduce_rmsnorm, allreduce_residual_rmsnorm, the default, or the last with `_sharded`: each rank "
+         "holds the residual of its own tokens only")
         ("no-residual", po::bool_switch(&no_residual), "without the residual: pattern allreduce_rmsnorm")
         ("algorithms", po::value(&algorithms)->multitoken()->value_name("A..."), "what is compared; all that suit the pattern by default")
         ("candidate", po::value(&libraries)->value_name("FILE"),
@@ -132,6 +133,8 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
             config.algorithms = {"nccl_allreduce_slice", "nccl_reduce_scatter", "push"};
         else if (communicators)
             config.algorithms = {"nccl", "nccl_symm", "oneshot", "twoshot"};
+        else if (is_sharded(config.patterns.front()))
+            config.algorithms = {"nccl_sharded_norm", "twoshot", "floor"};
         else
             config.algorithms = {
                 "nccl_separate", "nccl_fused_norm", "nccl_symm_fused_norm", "custom_fused_norm", "oneshot", "twoshot",

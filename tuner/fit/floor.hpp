@@ -2,6 +2,8 @@
 /// The time that no fused all-reduce can be below: the link's latency and bandwidth, and the work that is left when
 /// nothing is sent. No CUDA.
 
+#include "kernels/types.hpp"
+
 #include <algorithm>
 #include <cstdint>
 
@@ -18,11 +20,18 @@ constexpr double oneshot_floor_us(int world_size, std::uint64_t message_bytes, d
     return local_us + link.hop_us + (world_size - 1) * static_cast<double>(message_bytes) / link.bytes_per_us;
 }
 
-/// Two hops; of each rank's message all but its own share is sent, and of the sum all ranks' shares come back, in the
-/// message's dtype.
-constexpr double twoshot_floor_us(int world_size, std::uint64_t message_bytes, double local_us, const LinkSpeed& link) {
-    const double sent = 2.0 * (world_size - 1) / world_size * static_cast<double>(message_bytes);
+/// Two hops; of each rank's message all but its own share is sent, and of the sum all ranks' shares come back, in
+/// `gathered` times their bytes: 1 in the message's dtype.
+constexpr double twoshot_floor_us(int world_size, std::uint64_t message_bytes, double local_us, const LinkSpeed& link,
+                                  double gathered = 1) {
+    const double sent = (1 + gathered) * (world_size - 1) / world_size * static_cast<double>(message_bytes);
     return local_us + 2 * link.hop_us + sent / link.bytes_per_us;
+}
+
+/// The bytes of a finished row as a share of the row of dtype that it is made of.
+constexpr double finished_share(DType dtype, Quant quant) {
+    const double bytes = quant == Quant::fp8 ? 1 : 0.5 + 1.0 / 16; // an element's; fp4: with its part of a scale
+    return quant == Quant::none ? 1 : bytes / static_cast<double>(element_size(dtype));
 }
 
 /// The lower of the two.

@@ -32,6 +32,9 @@ struct CallTensors {
     MoeTensors moe;
     void* reduced = nullptr; // [num_tokens, hidden_dim] scratch: what an unfused all-reduce gives
     void* normed = nullptr;  // the same, for the norm of separate kernels
+    /// Of a sharded residual (`call` has every world_size-th token's): that of consecutive tokens, world_size equal
+    /// blocks of them, the last padded. `call`'s input and output have room for the padding.
+    const void* block_residual_in = nullptr;
     const void* symm_input = nullptr;
     void* symm_reduced = nullptr;
 };
@@ -51,6 +54,8 @@ class Candidate {
     virtual bool is_whole() const { return true; }
     /// Whether its bits are those of the fused kernels' contract: equal on all ranks, and to all others that say so.
     virtual bool bit_exact() const { return false; }
+    /// The row of this rank's residual_out that holds a token's; nothing if another rank has it.
+    virtual std::optional<std::int64_t> residual_row(const FusedAllReduce&, std::int64_t token) const { return token; }
     /// How it is launched for this call; goes into the sample's note.
     virtual std::string detail(const CallTensors&) const { return {}; }
     /// What it runs, if that is not ours; then enqueue() may throw a PluginError.

@@ -1,4 +1,6 @@
 #include "comm/nccl_check.hpp"
+#include "kernels/moe.hpp"
+#include "kernels/reference.hpp"
 #include "tuner/error.hpp"
 #include "tuner/launch_name.hpp"
 #include "tuner/measure/candidate.hpp"
@@ -27,6 +29,11 @@ class FusedCandidate : public Candidate {
         run(algorithm_, tensors.call, context_.workspace, launch_for(tensors.call), stream);
     }
     std::string detail(const CallTensors& tensors) const override { return to_string(launch_for(tensors.call)); }
+    std::optional<std::int64_t> residual_row(const FusedAllReduce& call, std::int64_t token) const override {
+        if (!is_sharded(call.pattern)) return token;
+        const Peers& peers = context_.workspace.peers;
+        return token % peers.world_size == peers.rank ? std::optional(token / peers.world_size) : std::nullopt;
+    }
 
     static void run(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
                     const LaunchParameters& launch, cudaStream_t stream) {
@@ -73,6 +80,7 @@ class NcclCandidate : public Candidate {
 
     std::string_view algorithm() const override { return name_; }
     std::optional<std::string> unsupported(const CallTensors& tensors) const override {
+        if (is_sharded(tensors.call.pattern)) return "the residual is sharded: see nccl_sharded_norm";
         if (symmetric_ && !context_.no_windows.empty()) return "no NCCL symmetric windows: " + context_.no_windows;
         const bool alone = name_ == algorithm::nccl || name_ == algorithm::nccl_symm;
         if (alone && has_norm(tensors.call.pattern)) return "NCCL alone has no norm";
@@ -106,6 +114,7 @@ class CustomFusedNormCandidate : public Candidate {
     std::string_view algorithm() const override { return algorithm::custom_fused_norm; }
     std::optional<std::string> unsupported(const CallTensors& tensors) const override {
         if (!has_norm(tensors.call.pattern)) return "pattern allreduce has no norm";
+        if (is_sharded(tensors.call.pattern)) return "the residual is sharded: see nccl_sharded_norm";
         const FusedAllReduce call = allreduce_only(tensors);
         return crossover::unsupported(allreduce_, call, context_.workspace, launch_for(call));
     }
@@ -136,18 +145,91 @@ class CustomFusedNormCandidate : public Candidate {
     CandidateContext context_;
 };
 
+/// A sharded residual without our kernel: NCCL reduce-scatters, one kernel norms and quantizes the rank's rows, NCCL
+/// all-gathers what it wrote. NCCL's shares are blocks of consecutive tokens and all of one size, so tokens are padded
+/// to a multiple of the world size, as engines pad them; ownership by blocks costs the same time as any other.
+class NcclShardedNormCandidate : public Candidate {
+  public:
+    explicit NcclShardedNormCandidate(const CandidateContext& context) : context_(context) {}
+
+    std::string_view algorithm() const override { return algorithm::nccl_sharded_norm; }
+    std::optional<std::string> unsupported(const CallTensors& tensors) const override {
+        if (!is_sharded(tensors.call.pattern)) return "only for a sharded residual";
+        return std::nullopt;
+    }
+    std::optional<std::int64_t> residual_row(const FusedAllReduce& call, std::int64_t token) const override {
+        const std::int64_t rows = rows_per_rank(call);
+        return token / rows == context_.workspace.peers.rank ? std::optional(token % rows) : std::nullopt;
+    }
+    void enqueue(const CallTensors& tensors, cudaStream_t stream) override {
+        const FusedAllReduce& call = tensors.call;
+        const std::int64_t rows = rows_per_rank(call);
+        const auto elements = static_cast<std::size_t>(rows * call.hidden_dim);
+        CROSSOVER_NCCL_CHECK(ncclReduceScatter(call.input, tensors.reduced, elements, nccl_type(call.dtype), ncclSum,
+                                               context_.comm, stream));
+        FusedAllReduce norm = call;
+        norm.pattern = Pattern::allreduce_residual_rmsnorm;
+        norm.num_tokens = rows;
+        norm.input = tensors.reduced;
+        norm.residual_in = tensors.block_residual_in;
+        norm.output = tensors.normed;
+        const bool fp4 = call.quant == Quant::fp4;
+        const std::size_t values = fp4 ? elements / 2 : elements; // bytes, if quantized
+        const std::size_t scales = elements / kFp4BlockSize;
+        if (fp4) { // scales of a few rows do not fill the tiles of the swizzled layout
+            norm.scale_layout = ScaleLayout::linear;
+            norm.output_scales = static_cast<std::byte*>(tensors.normed) + values;
+        }
+        unfused::fused_norm(norm, kPdl, stream);
+        if (call.quant == Quant::none) {
+            gather(norm.output, call.output, elements, nccl_type(call.dtype), stream);
+            return;
+        }
+        if (!fp4) {
+            gather(norm.output, call.output, values, ncclUint8, stream);
+            return;
+        }
+        CROSSOVER_NCCL_CHECK(ncclGroupStart());
+        gather(norm.output, call.output, values, ncclUint8, stream);
+        gather(norm.output_scales, tensors.reduced, scales, ncclUint8, stream);
+        CROSSOVER_NCCL_CHECK(ncclGroupEnd());
+        unfused::swizzle_scales(tensors.reduced, call.output_scales, call.num_tokens, call.hidden_dim / kFp4BlockSize,
+                                kPdl, stream);
+    }
+
+  private:
+    std::int64_t rows_per_rank(const FusedAllReduce& call) const {
+        return residual_rows(call.pattern, call.num_tokens, 0, context_.workspace.peers.world_size);
+    }
+    void gather(const void* mine, void* all, std::size_t count, ncclDataType_t type, cudaStream_t stream) {
+        CROSSOVER_NCCL_CHECK(ncclAllGather(mine, all, count, type, context_.comm, stream));
+    }
+
+    CandidateContext context_;
+};
+
 /// What is left of a call when nothing is communicated: the single norm kernel on the rank's own input.
 class LocalWorkCandidate : public Candidate {
   public:
+    explicit LocalWorkCandidate(const CandidateContext& context) : world_size_(context.workspace.peers.world_size) {}
+
     std::string_view algorithm() const override { return algorithm::floor; }
     std::optional<std::string> unsupported(const CallTensors& tensors) const override {
         if (!has_norm(tensors.call.pattern)) return "pattern allreduce leaves no local work";
         return std::nullopt;
     }
     void enqueue(const CallTensors& tensors, cudaStream_t stream) override {
-        enqueue_norm(tensors, tensors.call.input, false, stream);
+        CallTensors local = tensors;
+        if (is_sharded(local.call.pattern)) { // of the first rank's tokens
+            local.call.num_tokens = residual_rows(local.call.pattern, local.call.num_tokens, 0, world_size_);
+            local.call.pattern = Pattern::allreduce_residual_rmsnorm;
+        }
+        enqueue_norm(local, local.call.input, false, stream);
     }
     bool is_whole() const override { return false; }
+
+  private:
+    int world_size_;
 };
 
 } // namespace
@@ -159,7 +241,9 @@ std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& name,
         candidates.push_back(std::make_unique<FusedCandidate>(
             name, base == algorithm::oneshot ? Fused::oneshot : Fused::twoshot, launch, context));
     } else if (name == algorithm::floor) {
-        candidates.push_back(std::make_unique<LocalWorkCandidate>());
+        candidates.push_back(std::make_unique<LocalWorkCandidate>(context));
+    } else if (name == algorithm::nccl_sharded_norm) {
+        candidates.push_back(std::make_unique<NcclShardedNormCandidate>(context));
     } else if (name == algorithm::custom_fused_norm) {
         for (const Fused allreduce : {Fused::oneshot, Fused::twoshot})
             candidates.push_back(std::make_unique<CustomFusedNormCandidate>(allreduce, context));
@@ -182,7 +266,8 @@ std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& name,
         throw InputError(
             "algorithm `" + name + "`", "there is no such algorithm",
             "use nccl, nccl_symm, nccl_separate, nccl_fused_norm, nccl_symm_separate, nccl_symm_fused_norm, "
-            "custom_fused_norm, oneshot or twoshot; for moe_dispatch nccl_allreduce_quantize, "
+            "custom_fused_norm, oneshot or twoshot; for a sharded residual nccl_sharded_norm or twoshot; for "
+            "moe_dispatch nccl_allreduce_quantize, "
             "nccl_allgather_quantize, quantize_nccl_allgather or push; for moe_combine nccl_allreduce_slice, "
             "nccl_reduce_scatter or push");
     return candidates;

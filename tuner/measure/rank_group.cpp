@@ -1,5 +1,6 @@
 #include "tuner/measure/rank_group.hpp"
 
+#include "kernels/device/arguments.hpp"
 #include "kernels/input_pattern.hpp"
 #include "tuner/measure/link_probe.hpp"
 #include "tuner/plan/gpu_seconds.hpp"
@@ -104,8 +105,12 @@ void RankGroup::make_floor(Record& record, const Point& point) {
     char text[100];
     std::snprintf(text, sizeof text, "local work %.2f us, hop %.2f us, %.0f GB/s a rank", record.latency_us,
                   link().hop_us, link().bytes_per_us / 1e3);
+    const CellKey& cell = point.cell;
+    const double gathered = finished_share(cell.dtype, cell.quant); // of a sharded residual
     for (double* const us : {&record.latency_us, &record.p10_us, &record.p90_us})
-        *us = rounded_us(floor_us(comm_.size(), message_bytes(point), *us, link()));
+        *us = rounded_us(is_sharded(cell.pattern)
+                             ? twoshot_floor_us(comm_.size(), message_bytes(point), *us, link(), gathered)
+                             : floor_us(comm_.size(), message_bytes(point), *us, link()));
     record.set(SampleStatus::ok, text);
 }
 
@@ -134,7 +139,10 @@ std::optional<std::string> RankGroup::check(Contender& contender, const Point& p
     const bool symmetric_output =
         !has_norm(point.cell.pattern) && contender.candidate->algorithm().starts_with("nccl_symm");
     std::array<double, 3> worst{
-        verifier.relative_error(tensors, symmetric_output ? tensors.symm_reduced : tensors.call.output), 0, 0};
+        verifier.relative_error(
+            tensors, symmetric_output ? tensors.symm_reduced : tensors.call.output,
+            [&](std::int64_t token) { return contender.candidate->residual_row(tensors.call, token); }),
+        0, 0};
     worst[1] = tensors_of(point).hash_outputs(point, stream_.get());
     worst[2] = -worst[1];
     if (!std::isfinite(worst[0])) worst[0] = 1e30;
@@ -229,6 +237,13 @@ std::vector<Record> RankGroup::measure(const Trial& trial, int session) {
     std::vector<Record> records(trial.algorithms.size());
     if (point.cell.quant != Quant::none && !is_quantized(point.cell.pattern)) {
         for (Record& record : records) record.set(SampleStatus::skipped, "this pattern has nothing to quantize");
+        return records;
+    }
+    constexpr std::int64_t longest_row = device::kMaxUnitsPerRow * device::kUnitBytes;
+    if (is_sharded(point.cell.pattern) &&
+        point.hidden_dim * static_cast<std::int64_t>(element_size(point.cell.dtype)) > longest_row) {
+        for (Record& record : records) // nor is there room for their padding
+            record.set(SampleStatus::skipped, "a row of more than " + std::to_string(longest_row) + " bytes");
         return records;
     }
     const std::uint64_t seed = seed_of(point, session);

@@ -1,3 +1,4 @@
+#include "kernels/device/arguments.hpp"
 #include "kernels/input_pattern.hpp"
 #include "tuner/measure/tensors.hpp"
 
@@ -23,8 +24,9 @@ struct InputValue {
 };
 struct ResidualValue {
     std::uint64_t seed;
-    __device__ float operator()(std::int64_t token, std::int64_t column) const {
-        return residual_value(seed, token, column);
+    std::int64_t first = 0, step = 1; // tokens of the rows
+    __device__ float operator()(std::int64_t row, std::int64_t column) const {
+        return residual_value(seed, first + row * step, column);
     }
 };
 struct GammaValue {
@@ -69,6 +71,26 @@ std::vector<std::int64_t> sampled(std::int64_t tokens, std::uint64_t seed) {
     return {sampled.begin(), sampled.end()};
 }
 
+/// Rows of each rank if tokens are cut into equal blocks for a sharded residual.
+std::int64_t block_rows(const Point& point) {
+    return residual_rows(point.cell.pattern, point.num_tokens, 0, point.cell.world_size);
+}
+
+/// Tokens with the padding that equal blocks need.
+std::int64_t padded_tokens(const Point& point) {
+    return is_sharded(point.cell.pattern) ? block_rows(point) * point.cell.world_size : point.num_tokens;
+}
+
+std::size_t row_bytes(const Point& point) {
+    return static_cast<std::size_t>(point.hidden_dim) * element_size(point.cell.dtype);
+}
+std::size_t padded_bytes(const Point& point) {
+    return static_cast<std::size_t>(padded_tokens(point)) * row_bytes(point);
+}
+
+/// Room for the padding of rows as long as the kernels take.
+constexpr std::size_t kPaddingBytes = std::size_t{kMaxWorldSize - 1} * device::kMaxUnitsPerRow * device::kUnitBytes;
+
 std::size_t fp4_scale_bytes(const Point& point) {
     if (point.cell.quant != Quant::fp4) return 0;
     return scale_bytes(ScaleLayout::swizzled, point.num_tokens, point.hidden_dim / kFp4BlockSize);
@@ -104,14 +126,14 @@ void fill_input(void* tensor, const Point& point, std::int64_t tokens, std::uint
 float quant_scale_of(const Point& point) { return point.cell.quant == Quant::fp4 ? kFp4GlobalScale : kFp8Scale; }
 
 TensorArena::TensorArena(Communicator& comm, std::uint64_t max_message_bytes, int ring)
-    : ring_(ring), input_(max_message_bytes * static_cast<std::size_t>(ring)),
-      residual_in_(max_message_bytes * static_cast<std::size_t>(ring)), residual_out_(max_message_bytes),
-      output_(max_message_bytes), scales_(max_message_bytes / 8 + (std::size_t{1} << 20)), reduced_(max_message_bytes),
-      normed_(max_message_bytes), gamma_(std::size_t{1} << 20), scrub_(kScrubBytes), quant_scale_(1),
-      symm_input_(comm, max_message_bytes * static_cast<std::size_t>(ring)), symm_reduced_(comm, max_message_bytes) {}
+    : ring_(ring), input_((max_message_bytes + kPaddingBytes) * static_cast<std::size_t>(ring)),
+      residual_in_(input_.bytes()), residual_out_(max_message_bytes), output_(max_message_bytes + kPaddingBytes),
+      scales_(max_message_bytes / 8 + (std::size_t{1} << 20)), reduced_(max_message_bytes), normed_(max_message_bytes),
+      gamma_(std::size_t{1} << 20), scrub_(kScrubBytes), quant_scale_(1), symm_input_(comm, input_.bytes()),
+      symm_reduced_(comm, max_message_bytes) {}
 
 std::size_t TensorArena::stride(const Point& point) const {
-    const std::size_t bytes = round_up(message_bytes(point), 1024);
+    const std::size_t bytes = round_up(padded_bytes(point), 1024);
     return std::min(bytes, input_.bytes() / static_cast<std::size_t>(ring_) / 1024 * 1024);
 }
 
@@ -133,6 +155,9 @@ CallTensors TensorArena::at(const Point& point, int index) const {
                     .quant_scale = quant_scale_.data()};
     tensors.reduced = reduced_.data();
     tensors.normed = normed_.data();
+    if (is_sharded(point.cell.pattern))
+        tensors.block_residual_in =
+            residual_in_.data() + offset + static_cast<std::size_t>(block_rows(point)) * row_bytes(point);
     tensors.symm_input = static_cast<const std::byte*>(symm_input_.local()) + offset;
     tensors.symm_reduced = symm_reduced_.local();
     return tensors;
@@ -144,10 +169,17 @@ void TensorArena::fill(const Point& point, std::uint64_t seed, int rank, cudaStr
                                               value);
         CROSSOVER_CUDA_CHECK(cudaGetLastError());
     };
-    fill_input(input_.data(), point, point.num_tokens, seed, rank, stream);
-    fill(residual_in_.data(), point.num_tokens, ResidualValue{seed});
+    fill_input(input_.data(), point, padded_tokens(point), seed, rank, stream);
+    if (is_sharded(point.cell.pattern)) { // the two ways to own tokens
+        const std::int64_t rows = block_rows(point);
+        fill(residual_in_.data(), rows, ResidualValue{seed, rank, point.cell.world_size});
+        fill(residual_in_.data() + static_cast<std::size_t>(rows) * row_bytes(point), rows,
+             ResidualValue{seed, rank * rows});
+    } else {
+        fill(residual_in_.data(), point.num_tokens, ResidualValue{seed});
+    }
     fill(gamma_.data(), 1, GammaValue{seed});
-    const std::size_t bytes = message_bytes(point);
+    const std::size_t bytes = padded_bytes(point);
     const auto copy = [&](void* to, const void* from) {
         CROSSOVER_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream));
     };
@@ -166,7 +198,8 @@ void TensorArena::poison(const Point& point, cudaStream_t stream) {
     CROSSOVER_CUDA_CHECK(cudaMemsetAsync(output_.data(), 0xA5, output_bytes(point), stream));
     CROSSOVER_CUDA_CHECK(cudaMemsetAsync(symm_reduced_.local(), 0xA5, message_bytes(point), stream));
     if (has_residual(point.cell.pattern))
-        CROSSOVER_CUDA_CHECK(cudaMemsetAsync(residual_out_.data(), 0xA5, message_bytes(point), stream));
+        CROSSOVER_CUDA_CHECK(cudaMemsetAsync(residual_out_.data(), 0xA5,
+                                             static_cast<std::size_t>(block_rows(point)) * row_bytes(point), stream));
     if (const std::size_t bytes = fp4_scale_bytes(point))
         CROSSOVER_CUDA_CHECK(cudaMemsetAsync(scales_.data(), 0xA5, bytes, stream));
 }
@@ -175,7 +208,7 @@ double TensorArena::hash_outputs(const Point& point, cudaStream_t stream) {
     hash_.begin(stream);
     hash_.add(output_.data(), output_bytes(point), std::uint64_t{1} << 40, stream);
     hash_.add(scales_.data(), fp4_scale_bytes(point), std::uint64_t{2} << 40, stream);
-    if (has_residual(point.cell.pattern))
+    if (has_residual(point.cell.pattern) && !is_sharded(point.cell.pattern))
         hash_.add(residual_out_.data(), message_bytes(point), std::uint64_t{3} << 40, stream);
     return hash_.value(stream);
 }
@@ -219,7 +252,9 @@ void Verifier::sample_moe_rows(const Point& point, std::uint64_t seed, int rank)
     for (const std::int64_t token : tokens_) rows_.push_back(reference_row(call_, offset_of(tokens, rank) + token));
 }
 
-double Verifier::relative_error(const CallTensors& tensors, const void* output) const {
+double
+Verifier::relative_error(const CallTensors& tensors, const void* output,
+                         const std::function<std::optional<std::int64_t>(std::int64_t token)>& residual_row) const {
     const auto download = [](const void* device, std::size_t bytes) {
         std::vector<std::byte> host(bytes);
         CROSSOVER_CUDA_CHECK(cudaMemcpy(host.data(), device, bytes, cudaMemcpyDeviceToHost));
@@ -243,10 +278,12 @@ double Verifier::relative_error(const CallTensors& tensors, const void* output) 
                 row_scales.push_back(
                     static_cast<std::uint8_t>(scales[scale_offset(call.scale_layout, tokens_[i], block, blocks)]));
         error.add(dequantized(call_, codes, row_scales), rows_[i].output);
-        if (!has_residual(call.pattern)) continue;
-        const auto residual = unpack_codes(
-            format_of(call.dtype),
-            download(static_cast<const std::byte*>(call.residual_out) + token * residual_bytes, residual_bytes));
+        const auto row = has_residual(call.pattern) ? residual_row(tokens_[i]) : std::nullopt;
+        if (!row) continue;
+        const auto residual =
+            unpack_codes(format_of(call.dtype), download(static_cast<const std::byte*>(call.residual_out) +
+                                                             static_cast<std::size_t>(*row) * residual_bytes,
+                                                         residual_bytes));
         std::vector<double> values;
         for (const std::uint32_t code : residual) values.push_back(decode(format_of(call.dtype), code));
         residual_error.add(values, rows_[i].reduced);

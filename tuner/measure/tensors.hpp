@@ -7,6 +7,7 @@
 #include "tuner/measure/candidate.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -45,7 +46,8 @@ class Tensors {
     virtual void fill(const Point& point, std::uint64_t seed, int rank, cudaStream_t stream) = 0;
     /// Fills the outputs with a pattern that no result has. Asynchronous.
     virtual void poison(const Point& point, cudaStream_t stream) = 0;
-    /// 48 bits of a hash of all outputs of this point, exact in a double. Blocks.
+    /// 48 bits of a hash of the outputs of this point (no shard of a residual, which ranks do not share), exact in a
+    /// double. Blocks.
     virtual double hash_outputs(const Point& point, cudaStream_t stream) = 0;
 };
 
@@ -99,8 +101,10 @@ class Verifier {
   public:
     /// On this rank: the MoE patterns' outputs, or their number of rows, differ between ranks.
     Verifier(const Point& point, std::uint64_t seed, int rank);
-    /// ||out − reference|| / ||reference|| over the sampled rows of this rank's outputs. Blocks.
-    double relative_error(const CallTensors& tensors, const void* output) const;
+    /// ||out − reference|| / ||reference|| over the sampled rows of this rank's outputs. `residual_row`: where in
+    /// residual_out a token's is, if this rank has it. Blocks.
+    double relative_error(const CallTensors& tensors, const void* output,
+                          const std::function<std::optional<std::int64_t>(std::int64_t token)>& residual_row) const;
     /// What relative_error may be. `bit_exact` algorithms round once; others sum in the tensor's dtype and in their own
     /// order.
     double tolerance(bool bit_exact) const;
