@@ -215,6 +215,17 @@ TEST_CASE("of two at work together only the one that crashes by itself is left o
     CHECK(exclusion(verdicts, "other", point(4)));
 }
 
+TEST_CASE("under a launcher the failure names the candidate") {
+    Session session("cp crash.entry in_flight.$RANK; kill -SEGV $$");
+    session.prepare("crash", point(4), Phase::check, {"acme"});
+    session.job.ranks = {{1, 1}};
+    const auto failure = supervise_once(session.job, session.path());
+    REQUIRE(failure);
+    CHECK(failure->message.ends_with("(Segmentation fault), with acme at work at " + to_string(point(4))));
+    CHECK(session.started(1) == 1);
+    CHECK(read_verdicts(session.path()).empty());
+}
+
 TEST_CASE("a session that fails by itself is not begun again, nor one that fails again all the same") {
     Session ours("exit 3");
     const auto failure = ours.run();

@@ -11,10 +11,8 @@
 #include "tuner/write_atomically.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <iostream>
 #include <optional>
 #include <set>
@@ -100,20 +98,6 @@ RankJob make_job(const Config& config, const std::optional<RankEnvironment>& sel
     return job;
 }
 
-/// The verdicts of all ranks' drivers, of which each has seen its own rank processes only. The same on all ranks.
-std::vector<Verdict> share_verdicts(Communicator& comm, const std::vector<Verdict>& mine) {
-    std::array<double, 1> most{static_cast<double>(mine.size())};
-    comm.max_all_reduce(most);
-    std::vector<Verdict> padded = mine;
-    padded.resize(static_cast<std::size_t>(most[0]));
-    std::vector<Verdict> all(padded.size() * static_cast<std::size_t>(comm.size()));
-    if (all.empty()) return all;
-    const std::vector<std::byte> bytes = comm.all_gather_bytes(std::as_bytes(std::span<const Verdict>(padded)));
-    std::memcpy(all.data(), bytes.data(), bytes.size());
-    std::erase_if(all, [](const Verdict& verdict) { return verdict.at.name().empty(); });
-    return all;
-}
-
 /// Rank 0's samples so far, on every rank.
 std::vector<Sample> share_samples(Communicator& comm, const std::optional<Journal>& journal) {
     std::string text = journal ? samples_csv(journal->existing()) : "";
@@ -149,11 +133,12 @@ bool measure_on_gpus(const Config& config, const fs::path& out, bool resume, Run
     if (writer) begin_run(out, record, resume); // fails before anything is measured; closed for the rank process
 
     const JobFolder folder(config);
-    int attempts = 0; // all drivers of a launcher make the same ones: a session that fails, fails on every rank
-    const auto next_port = [&] { return self ? session_port(*self, attempts++) : free_port(); };
     for (int session = 0; session < config.sessions; ++session) {
         job.arguments = {"rank", folder.path(), out.string(), std::to_string(session)};
-        if (const auto failure = supervise_session(job, folder.path(), next_port))
+        if (self) job.port = session_port(*self, session);
+        // A launcher's other drivers would have to begin again, too, and do not know of it.
+        if (const auto failure =
+                self ? supervise_once(job, folder.path()) : supervise_session(job, folder.path(), free_port))
             throw std::runtime_error("session " + std::to_string(session + 1) + ": " + failure->message +
                                      "; what was measured is in " + (out / "samples.csv").string() +
                                      ", go on with --resume");
@@ -171,9 +156,8 @@ int run_rank(const std::vector<std::string>& arguments) {
     const Environment environment = read_environment();
     const ProgressReporter reporter(environment);
     Communicator world = Communicator::connect(rank_environment(environment));
-    PluginSession plugins{.libraries = PluginLibraries(config),
-                          .verdicts = share_verdicts(world, read_verdicts(folder)),
-                          .in_flight = {folder, world.rank()}};
+    PluginSession plugins{
+        .libraries = PluginLibraries(config), .verdicts = read_verdicts(folder), .in_flight = {folder, world.rank()}};
     GpuSource source(world, config, read_topology(environment), plugins, [&reporter] { reporter.report(); });
     reporter.report();
 

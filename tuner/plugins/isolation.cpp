@@ -61,6 +61,12 @@ std::vector<InFlight> suspects_of(const RankFailure& failure, const std::map<int
     return all;
 }
 
+std::map<int, std::vector<InFlight>> in_flight_of(const RankJob& job, const fs::path& folder) {
+    std::map<int, std::vector<InFlight>> in_flight;
+    for (const RankProcess& rank : job.ranks) in_flight[rank.rank] = read_in_flight(folder, rank.rank);
+    return in_flight;
+}
+
 } // namespace
 
 std::string_view to_string(Phase phase) {
@@ -183,6 +189,14 @@ bool run_apart(std::span<const Verdict> verdicts, const Point& point) {
     });
 }
 
+std::optional<RankFailure> supervise_once(const RankJob& job, const fs::path& folder) {
+    std::optional<RankFailure> failure = supervise_ranks(job);
+    if (!failure) return failure;
+    for (const Verdict& verdict : blame(*failure, in_flight_of(job, folder), {}))
+        failure->message += ", with " + std::string(verdict.at.name()) + " at work at " + to_string(verdict.at.point);
+    return failure;
+}
+
 std::optional<RankFailure> supervise_session(RankJob job, const fs::path& folder,
                                              const std::function<int()>& next_port) {
     std::vector<Verdict> verdicts = read_verdicts(folder);
@@ -192,9 +206,7 @@ std::optional<RankFailure> supervise_session(RankJob job, const fs::path& folder
         std::optional<RankFailure> failure = supervise_ranks(job);
         if (!failure) return std::nullopt;
 
-        std::map<int, std::vector<InFlight>> in_flight;
-        for (const RankProcess& rank : job.ranks) in_flight[rank.rank] = read_in_flight(folder, rank.rank);
-        const std::vector<Verdict> found = blame(*failure, in_flight, verdicts);
+        const std::vector<Verdict> found = blame(*failure, in_flight_of(job, folder), verdicts);
         if (found.empty()) return failure;
         for (const Verdict& verdict : found)
             std::fprintf(stderr, "crossover: %s at %s, %s; the session begins again %s\n",

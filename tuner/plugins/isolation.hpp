@@ -21,7 +21,7 @@ namespace crossover {
 enum class Phase : std::uint8_t { set_up, check, timing, tear_down };
 std::string_view to_string(Phase phase);
 
-/// A candidate at work. Of fixed size: it goes into files and from rank to rank as it is.
+/// A candidate at work. Of fixed size: it goes into files as it is.
 struct InFlight {
     std::array<char, 48> candidate{}; // its name, zero-terminated; empty: none
     Point point;
@@ -101,9 +101,13 @@ bool run_apart(std::span<const Verdict> verdicts, const Point& point);
 /// The verdicts of the sessions so far; none if there is no file.
 std::vector<Verdict> read_verdicts(const std::filesystem::path& folder);
 
+/// supervise_ranks(), whose failure names the candidates that were at work.
+std::optional<RankFailure> supervise_once(const RankJob& job, const std::filesystem::path& folder);
+
 /// supervise_ranks() again and again, as long as a candidate is to blame: `folder` holds what the ranks have in flight
 /// and, for them to read, the verdicts, of earlier sessions too. Says on stderr what it does.
-/// @param next_port  where the ranks meet; called for each attempt
+/// @param job        of all ranks
+/// @param next_port  where they meet; called for each attempt
 /// @returns nothing if the ranks ended well, else a failure that is nobody's but ours
 std::optional<RankFailure> supervise_session(RankJob job, const std::filesystem::path& folder,
                                              const std::function<int()>& next_port);
