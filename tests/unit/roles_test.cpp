@@ -161,6 +161,7 @@ TEST_CASE("commands: a run with candidates is replayed, evaluated and compared w
     const CommandResult replay = run("tune --recording theirs --config small.yaml --out o");
     CAPTURE(replay.output);
     REQUIRE(replay.status == 0);
+    CHECK(replay.output.find("\ncandidate acme_one: oneshot, version 1.4.2, libacme.so ") != std::string::npos);
     CHECK(read_text(folder.path() / "o/samples.csv").find(",acme_one,") != std::string::npos);
     const std::string table = read_text(folder.path() / "o/table.yaml");
     CHECK(table.find("candidate acme_two: \"twoshot, version 1.4.2, libacme.so 0123456789abcdef\"") !=

@@ -275,7 +275,10 @@ void finish(const Request& request, RunRecord record, const Replay* replay) {
                            std::pair{"report.html", emit_html({table, fitted, held_out, fit, {}})}};
     for (const auto& [name, text] : files) write_atomically(request.out / name, text);
 
-    std::cout << '\n' << emit_summary(table) << '\n' << held_out_line(table);
+    std::cout << '\n' << emit_summary(table) << '\n';
+    for (const auto& [key, value] : table.provenance.extra) // whose kernels these are
+        if (key.starts_with(kCandidatePrefix)) std::cout << key << ": " << value << '\n';
+    std::cout << held_out_line(table);
     if (replay) std::cout << search_lines(table, samples, *replay);
     std::cout << "Written to " << request.out.string() << ": ";
     for (const auto& [name, text] : files) std::cout << name << ", ";

@@ -29,7 +29,7 @@ std::vector<T> read_array(const fs::path& path) {
     if (!fs::exists(path)) return {};
     const std::string bytes = read_file(path, "a session's state");
     std::vector<T> values(bytes.size() / sizeof(T));
-    std::memcpy(values.data(), bytes.data(), values.size() * sizeof(T));
+    if (!values.empty()) std::memcpy(values.data(), bytes.data(), values.size() * sizeof(T));
     return values;
 }
 
