@@ -9,6 +9,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <map>
 #include <random>
 #include <set>
 #include <tuple>
@@ -115,6 +116,18 @@ std::vector<Sample> search_by_default(const synthetic::Machine& machine) {
     return synthetic::search(machine, config);
 }
 
+/// Points at which fused and unfused algorithms were compared, but not the launch that the rows say.
+int defaults_in_place_of_launches(const std::vector<Sample>& samples, const Launches& launches) {
+    std::map<Point, std::set<std::string>> measured;
+    for (const Sample& sample : samples) measured[sample.point].insert(sample.algorithm);
+    int count = 0;
+    for (const auto& [point, names] : measured)
+        for (const std::string algorithm : {"oneshot", "twoshot"})
+            count += names.contains("nccl_fused_norm") && names.contains(algorithm) &&
+                     !names.contains(launched(algorithm, point, launches));
+    return count;
+}
+
 bool has_variants(const std::vector<Sample>& samples) {
     return std::any_of(samples.begin(), samples.end(),
                        [](const Sample& sample) { return is_launch_variant(sample.algorithm); });
@@ -136,6 +149,7 @@ TEST_CASE("planted launches are found, for a tenth of the grid's time more") {
         for (const std::int64_t hidden_dim : machine.hidden_dims) // where oneshot is used, without doubt
             CHECK(launched("oneshot", {machine.cell, hidden_dim, 1}, launches_of(table.cells)) ==
                   "oneshot" + kVariants[kSmall]);
+        CHECK(defaults_in_place_of_launches(samples, launches_of(table.cells)) == 0);
         mean += launch_loss(machine, table.cells.front()).mean / kMachines;
         untuned += launch_loss(machine, table_of(machine, by_default).cells.front()).mean / kMachines;
         for (const auto& [total, of] : {std::pair(&tuned_cost, &samples), std::pair(&default_cost, &by_default)}) {
@@ -204,6 +218,33 @@ TEST_CASE("limits are those of the launch chosen, measured anew") {
     MESSAGE(covered << " of " << kMachines << " intervals hold the limit of the chosen launch");
     CHECK(tuned >= kMachines * 95 / 100);
     CHECK(covered >= kMachines * 90 / 100);
+}
+
+TEST_CASE("what was fast once and did not come back is not chosen") {
+    const std::string lucky = "oneshot" + kVariants[kLarge], steady = "oneshot" + kVariants[kSmall];
+    std::vector<Sample> samples;
+    const auto add = [&](int session, std::int64_t num_tokens, const std::string& name, double us) {
+        Sample& sample = samples.emplace_back();
+        sample.session = session;
+        sample.point = {{.world_size = 8}, 4096, num_tokens};
+        sample.algorithm = name;
+        sample.latency_us = us;
+    };
+    const auto chosen = [&] { return launched("oneshot", samples.front().point, fit_launches(samples, 0.02)); };
+    for (const std::int64_t num_tokens : {4, 8, 16}) {
+        add(0, num_tokens, "oneshot", 12);
+        add(0, num_tokens, steady, 10);
+        add(0, num_tokens, lucky, 9.9);
+    }
+    CHECK(chosen() == lucky);
+    for (const std::int64_t num_tokens : {4, 8, 16}) {
+        add(1, num_tokens, "oneshot", 12);
+        add(1, num_tokens, steady, 10.1);
+    }
+    CHECK(chosen() == steady);
+    for (Sample& sample : samples)
+        if (sample.algorithm == "oneshot") sample.latency_us = 10.2;
+    CHECK(chosen() == "oneshot"); // 1.5 % is not enough
 }
 
 TEST_CASE("times by which a launch was chosen do not count where there are others") {
