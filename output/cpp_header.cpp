@@ -1,4 +1,6 @@
+#include "output/cpp_header_launches.hpp"
 #include "output/cpp_header_moe.hpp"
+#include "output/cpp_header_parts.hpp"
 #include "output/emit.hpp"
 #include "output/format.hpp"
 #include "output/limits.hpp"
@@ -77,9 +79,6 @@ constexpr std::optional<std::uint64_t> to_optional(Limit limit) noexcept {
 #endif // CROSSOVER_ONESHOT_THRESHOLDS_COMMON_2
 )";
 
-constexpr const char* kKeyDefaults = "DType dtype = DType::bfloat16, Quant quant = Quant::none,\n"
-                                     "    Pattern pattern = Pattern::allreduce_residual_rmsnorm";
-
 /// "NVIDIA H200" → "nvidia_h200"
 std::string identifier_of(const std::string& sku) {
     std::string name;
@@ -112,16 +111,6 @@ std::string provenance_comment(const Table& table) {
     for (const std::string& line : lines) out += "//   " + one_line(line) + "\n";
     return out;
 }
-
-std::string case_label(const CellKey& key) {
-    std::string out = "    case detail::key(" + std::to_string(key.world_size);
-    out.append(", DType::").append(to_string(key.dtype));
-    out.append(", Quant::").append(to_string(key.quant));
-    out.append(", Pattern::").append(to_string(key.pattern));
-    return out + "):";
-}
-
-std::string bytes_literal(std::uint64_t bytes) { return std::to_string(bytes) + "ull"; }
 
 std::string limit_literal(const std::optional<std::uint64_t>& limit) {
     return limit ? "{true, " + bytes_literal(*limit) + "}" : "{false, 0}";
@@ -221,42 +210,6 @@ std::string lookups(const std::string& in, const std::string& by, const std::str
     return out;
 }
 
-std::string launches_case(const Cell& cell) {
-    if (cell.launches.empty()) return "";
-    std::string out = case_label(cell.key) + "\n";
-    for (const LaunchRow& row : cell.launches) {
-        out += "        if (algorithm == Algorithm::" + row.algorithm +
-               " && hidden_dim == " + std::to_string(row.hidden_dim);
-        if (row.min_bytes > 0) out += " && message_bytes >= " + bytes_literal(row.min_bytes);
-        out += " && message_bytes <= " + bytes_literal(row.max_bytes) + ") return LaunchParameters{";
-        for (const int LaunchParameters::*field :
-             {&LaunchParameters::cluster_size, &LaunchParameters::clusters, &LaunchParameters::threads,
-              &LaunchParameters::push_ahead, &LaunchParameters::consume_behind})
-            out += (out.back() == '{' ? "" : ", ") + std::to_string(row.launch.*field);
-        out += "};\n";
-    }
-    return out + "        break;\n";
-}
-
-constexpr const char* kLaunchArguments =
-    "int world_size, Algorithm algorithm, std::uint64_t message_bytes, std::int64_t hidden_dim,\n    ";
-
-/// launch_parameters() of one SKU, for host code: that is where launches are made.
-std::string launches_function(const Table& table) {
-    std::string cases;
-    for (const Cell& cell : table.cells) cases += launches_case(cell);
-    std::string out = "// How to launch our kernels for this shape; std::nullopt: as they would by themselves.\n"
-                      "constexpr std::optional<LaunchParameters> launch_parameters(";
-    if (cases.empty()) { // the arguments decide nothing
-        out += "int, Algorithm, std::uint64_t, std::int64_t, DType = DType::bfloat16,\n    Quant = Quant::none, "
-               "Pattern = Pattern::allreduce_residual_rmsnorm) noexcept {\n";
-        return out + "    return std::nullopt;\n}\n";
-    }
-    return out + kLaunchArguments + kKeyDefaults +
-           ") noexcept {\n    switch (detail::key(world_size, dtype, quant, pattern)) {\n" + cases +
-           "    default: break;\n    }\n    return std::nullopt;\n}\n";
-}
-
 std::string sku_namespace(const Table& table, bool only_one) {
     std::string cells, choices, cell_rows, choice_rows;
     for (const Cell& cell : table.cells) {
@@ -280,23 +233,8 @@ std::string sku_namespace(const Table& table, bool only_one) {
                           name + "::cell(world_size, dtype, quant, pattern)") +
            model_function("Choice choose(int world_size," + bytes + model + keys, choice_rows,
                           name + "::choose(world_size, message_bytes, dtype, quant, pattern)") +
-           "\n" + lookups(name, "", "", true) + "\n" + launches_function(table) + moe_header_functions(table) +
+           "\n" + lookups(name, "", "", true) + "\n" + launch_header_functions(table) + moe_header_functions(table) +
            "\n} // namespace " + name + "\n";
-}
-
-/// launch_parameters() by Sku and by its name.
-std::string launch_lookups(std::span<const Table> tables) {
-    const std::string head = "constexpr std::optional<LaunchParameters> launch_parameters(";
-    const std::string keys = std::string(kLaunchArguments) + kKeyDefaults + ") noexcept {\n    ";
-    const std::string pass = "world_size, algorithm, message_bytes, hidden_dim, dtype, quant, pattern);\n";
-    std::string cases;
-    for (const Table& table : tables) {
-        const std::string name = identifier_of(table.fingerprint.sku);
-        cases += "    case Sku::" + name + ": return " + name + "::launch_parameters(" + pass;
-    }
-    return head + "Sku sku, " + keys + "switch (sku) {\n" + cases +
-           "    case Sku::unknown: break;\n    }\n    return std::nullopt;\n}\n" + head + "std::string_view sku, " +
-           keys + "return launch_parameters(find_sku(sku), " + pass + "}\n";
 }
 
 /// Sku, find_sku() and the lookups that take a Sku or its name.
@@ -340,8 +278,8 @@ std::string sku_lookups(std::span<const Table> tables) {
                    "return choose(find_sku(sku), world_size, message_bytes, " + pass + ";\n}\n";
     }
     return out + lookups("crossover", "Sku", "sku", true) + "\n" + by_name +
-           lookups("crossover", "std::string_view", "sku", false) + "\n" + launch_lookups(tables) +
-           moe_header_sku_lookups(tables, namespaces);
+           lookups("crossover", "std::string_view", "sku", false) + "\n" +
+           launch_header_sku_lookups(tables, namespaces) + moe_header_sku_lookups(tables, namespaces);
 }
 
 void check_skus(std::span<const Table> tables) {
