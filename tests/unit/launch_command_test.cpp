@@ -48,8 +48,7 @@ struct Workplace {
     }
     void write_config(const std::string& name) const { folder.write(name, to_yaml(config)); }
     CommandResult run(const std::string& arguments) const {
-        const CommandResult result =
-            run_command("cd " + folder.path().string() + " && " CROSSOVER_BINARY " " + arguments);
+        CommandResult result = run_command("cd " + folder.path().string() + " && " CROSSOVER_BINARY " " + arguments);
         CAPTURE(result.output);
         CHECK(result.status == 0);
         return result;
