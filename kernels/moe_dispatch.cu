@@ -8,8 +8,8 @@
 /// launch has ended all rows are there, and visible to whatever comes after it in the stream.
 ///
 /// Nobody can lock up: a rank says `begun` without waiting for anybody; `done` waits for others' `begun` only; the end
-/// waits for others' `done`. A launch ends on no rank before all have begun it, as the generations of slots
-/// (device/protocol.cuh) ask for.
+/// waits for others' `done`. (A time-out's iteration tells which: 0 or 1.) A launch ends on no rank before all have
+/// begun it, as the generations of slots (device/protocol.cuh) ask for.
 ///
 /// The rows of a rank are one sequence of vectors, dealt to the threads of the grid in turns: balanced at any number of
 /// rows. Swizzled scales go to a peer in pieces of 4 bytes, a fourth of what linear ones have in one place.
