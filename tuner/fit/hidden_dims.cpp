@@ -94,9 +94,8 @@ HiddenDimRow row_of(const HiddenDimFit& fit, const Cell& cell) {
         append(row.intervals, fit.own.intervals, first, std::nullopt);
     }
     if (row.onset && ends_early(fit.own)) { // what the cell says above the hidden_dim's samples
-        const auto found = std::ranges::find_if(row.intervals, [](const Interval& interval) {
-            return algorithm::is_challenger(interval.algorithm);
-        });
+        const auto found = std::ranges::find_if(
+            row.intervals, [](const Interval& interval) { return algorithm::is_challenger(interval.algorithm); });
         row.onset = Onset{};
         if (found != row.intervals.end()) row.onset->min_bytes = found->min_bytes;
     }
