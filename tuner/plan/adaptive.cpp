@@ -152,14 +152,15 @@ std::unique_ptr<Plan> make_adaptive_plan(const Config& config, std::size_t batch
 
 std::set<CellKey> cells_cut_by_budget(const Config& config, std::span<const Sample> samples) {
     if (config.search != Search::adaptive || (config.budget_samples == 0 && config.budget_seconds == 0)) return {};
-    std::map<std::pair<std::string_view, Point>, std::set<std::string>> launches; // no others were measured
+    std::map<std::pair<std::string, Point>, std::set<std::string>> launches; // no others were measured
     if (config.launches == LaunchChoice::tuned)
         for (const Sample& sample : samples)
             if (is_launch_variant(sample.algorithm))
-                launches[{base_of(sample.algorithm), sample.point}].insert(sample.algorithm);
+                launches[{std::string(base_of(sample.algorithm)), sample.point}].insert(sample.algorithm);
     AdaptivePlan plan(in_roles(config), 1, [&](std::string_view algorithm, const Point& point) {
-        const std::set<std::string>& names = launches[{algorithm, point}];
-        return std::vector<std::string>(names.begin(), names.end());
+        const auto found = launches.find({std::string(algorithm), point});
+        if (found == launches.end()) return std::vector<std::string>();
+        return std::vector<std::string>(found->second.begin(), found->second.end());
     });
     plan.next(config.sessions - 1, in_roles(samples, config));
     return plan.cut_by_budget();
