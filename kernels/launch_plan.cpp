@@ -51,7 +51,9 @@ std::optional<std::string> unsupported_launch(const FusedAllReduce& call, const 
         return "cluster_size " + std::to_string(launch.cluster_size) + " is not in 1…16";
     if (launch.threads < kWarp || launch.threads > kMaxThreads || launch.threads % kWarp != 0)
         return "threads " + std::to_string(launch.threads) + " is not a multiple of 32 in 32…512";
-    if (launch.clusters < 1 || launch.push_ahead < 0 || launch.consume_behind < 0)
+    constexpr int kFarthest = 64; // rows: far beyond what helps, and no sum of them overflows
+    if (launch.clusters < 1 || launch.push_ahead < 0 || launch.consume_behind < 0 || launch.push_ahead > kFarthest ||
+        launch.consume_behind > kFarthest)
         return "clusters, push_ahead or consume_behind is out of range";
     if (launch.clusters > static_cast<int>(kLaunch / 2) / launch.cluster_size) // their arrivals are counted
         return "more than " + std::to_string(kLaunch / 2) + " CTAs";

@@ -7,6 +7,11 @@
 /// rows, added in rank order in fp32 and rounded once. Every wait is bounded. Launches may be captured in CUDA graphs,
 /// chained with programmatic dependent launch, and mixed with oneshot and twoshot on one workspace; all ranks issue the
 /// same sequence of calls with the same `tokens` and MoeLaunch, in one stream each.
+///
+/// Written before the kernel ahead in the stream: `quant_scale`, which is read while that may still run. A tensor's
+/// input and output do not overlap, but for a dispatch without quantization whose input is its own slice of the output.
+/// After a time-out peers may still write to this rank's output: nobody uses the outputs again before all ranks have
+/// synchronized and reset their workspaces.
 
 #include "kernels/fused_allreduce.hpp"
 #include "kernels/token_distribution.hpp"
@@ -66,7 +71,7 @@ void moe_combine(const MoeCombine& call, const Workspace& workspace, const MoeLa
 
 namespace unfused {
 /// Lays the fp4 scales of `rows` rows, `blocks_per_row` bytes each, out in the swizzled layout: for who has gathered
-/// linear ones. Padding is left alone.
+/// linear ones. Padding is left alone. @throws std::invalid_argument for more than 2^30 scales
 void swizzle_scales(const void* linear, void* swizzled, std::int64_t rows, std::int64_t blocks_per_row, bool pdl,
                     cudaStream_t stream);
 } // namespace unfused

@@ -106,8 +106,8 @@ __global__ void __launch_bounds__(kMaxThreads) combine_kernel(const __grid_const
             [&](int other) { return other + (other >= rank); }, step, patience);
         summed.advance();
         if (has) store_tensor(a.output[rank], vector(step), pack<D>(sum_in_rank_order<D>(others, rank, own)));
+        __syncwarp(); // no lane gets ahead of the others by a unit, as those of the other kernels do not
         if (step + a.stages >= own_units) return;
-        __syncwarp();
         if (talks) release_flag(a.peers.base[lane] + credits + rank * kVectorBytes, step + 1);
     };
 

@@ -115,7 +115,8 @@ __global__ void __launch_bounds__(kMaxThreads) dispatch_kernel(const __grid_cons
     }
     __syncthreads();
     if (!talks) return;
-    release_flag(a.peers.base[thread] + flag_of(rank) + kDone, 1);
+    // Without this CTA's rows a peer must not end as if it had them: it gives up, and names this rank.
+    if (!missing) release_flag(a.peers.base[thread] + flag_of(rank) + kDone, 1);
     await_flag(local + flag_of(thread) + kDone, 1, thread, 1, patience);
     store_flag(local + flag_of(thread), kEmpty);
     store_flag(local + flag_of(thread) + kDone, kEmpty);

@@ -77,6 +77,11 @@ MoeArguments shape_arguments(DType dtype, std::int64_t hidden_dim, const TokensP
     return a;
 }
 
+/// Rows of a channel's ring that it cannot do without.
+std::int64_t stages_needed(const MoeCombine& call, std::int64_t channels) {
+    return std::min<std::int64_t>(units_of_channel(call, channels), kCombineBehind + 1);
+}
+
 /// A vector a thread where there are few, over all multiprocessors.
 MoeLaunch spread(std::int64_t vectors, int multiprocessors) {
     MoeLaunch launch;
@@ -96,11 +101,11 @@ std::optional<std::string> unsupported(const MoeDispatch& call, const Workspace&
         return reason;
     const auto rank = static_cast<std::size_t>(workspace.peers.rank);
     if (call.tokens[rank] > 0 && !call.input) return "input is null";
-    if (!aligned(call.input)) return "a tensor is not aligned to 16 bytes";
+    if (call.tokens[rank] > 0 && !aligned(call.input)) return "a tensor is not aligned to 16 bytes";
     for (std::size_t peer = 0; peer < static_cast<std::size_t>(workspace.peers.world_size); ++peer) {
         if (sum_of(call.tokens) > 0 && (!call.output[peer] || (fp4 && !call.output_scales[peer])))
             return "output or output_scales of rank " + std::to_string(peer) + " is null";
-        if (!aligned(call.output[peer])) return "a tensor is not aligned to 16 bytes";
+        if (sum_of(call.tokens) > 0 && !aligned(call.output[peer])) return "a tensor is not aligned to 16 bytes";
     }
     if (call.quant != Quant::none && !call.quant_scale) return "quant_scale is null";
     const std::int64_t needed = std::int64_t{launch.ctas} * 2 * kFlagsBytes;
@@ -111,10 +116,11 @@ std::optional<std::string> unsupported(const MoeDispatch& call, const Workspace&
 std::optional<std::string> unsupported(const MoeCombine& call, const Workspace& workspace, const MoeLaunch& launch) {
     if (auto reason = unsupported_shape(call.dtype, call.hidden_dim, 8, call.tokens, workspace, launch)) return reason;
     if (sum_of(call.tokens) > 0 && !call.input) return "input is null";
-    if (call.tokens[static_cast<std::size_t>(workspace.peers.rank)] > 0 && !call.output) return "output is null";
-    if (!aligned(call.input) || !aligned(call.output)) return "a tensor is not aligned to 16 bytes";
+    const bool has_rows = call.tokens[static_cast<std::size_t>(workspace.peers.rank)] > 0;
+    if (has_rows && !call.output) return "output is null";
+    if (!aligned(call.input) || (has_rows && !aligned(call.output))) return "a tensor is not aligned to 16 bytes";
     const std::int64_t channels = channels_of(launch);
-    const std::int64_t stages = std::min<std::int64_t>(units_of_channel(call, channels), kCombineBehind + 1);
+    const std::int64_t stages = stages_needed(call, channels);
     if (stages > stages_that_fit(workspace, channels))
         return too_small(workspace, kFlagsBytes * (1 + channels) +
                                         stages * channels * (workspace.peers.world_size - 1) * kUnitBytes);
@@ -127,7 +133,10 @@ MoeLaunch default_launch(const MoeDispatch& call, const Workspace&, int multipro
 
 MoeLaunch default_launch(const MoeCombine& call, const Workspace& workspace, int multiprocessors) {
     MoeLaunch launch = spread(most_tokens(call.tokens) * vectors_per_row(call.dtype, call.hidden_dim), multiprocessors);
-    while (launch.ctas > 1 && unsupported(call, workspace, launch)) --launch.ctas; // until the rings fit
+    const auto rings_fit = [&](std::int64_t channels) {
+        return stages_needed(call, channels) <= stages_that_fit(workspace, channels);
+    };
+    while (launch.ctas > 1 && !rings_fit(channels_of(launch))) --launch.ctas;
     return launch;
 }
 

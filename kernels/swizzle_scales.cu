@@ -4,6 +4,7 @@
 #include "kernels/moe_launch.hpp"
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace crossover {
 namespace device {
@@ -28,6 +29,7 @@ namespace unfused {
 void swizzle_scales(const void* linear, void* swizzled, std::int64_t rows, std::int64_t blocks_per_row, bool pdl,
                     cudaStream_t stream) {
     if (rows <= 0) return;
+    if (rows * blocks_per_row > 1 << 30) throw std::invalid_argument("swizzle_scales: more than 2^30 scales");
     device::MoeArguments a{};
     a.input = linear;
     a.output_scales[0] = swizzled;

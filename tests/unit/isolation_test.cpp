@@ -197,7 +197,7 @@ TEST_CASE("a session whose candidate hangs is ended, and begins again without it
     const std::vector<Verdict> verdicts = read_verdicts(session.path());
     REQUIRE(verdicts.size() == 1);
     CHECK(exclusion(verdicts, "acme", point(4))->status == SampleStatus::timeout);
-    CHECK(exclusion(verdicts, "acme", point(4))->note.starts_with("timing: no rank got on for 3 s"));
+    CHECK(exclusion(verdicts, "acme", point(4))->note.starts_with("timing: no rank got on for 3.0 s"));
 }
 
 TEST_CASE("of two at work together only the one that crashes by itself is left out") {
