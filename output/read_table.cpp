@@ -247,8 +247,8 @@ Cell parse_cell(const YAML::Node& node, const std::string& file) {
     YamlMap map(node, file, "a cell");
     Cell cell;
     cell.key.pattern = map.get_word("pattern", parse_pattern, names_of(kPatterns));
-    cell.key.dtype = map.get_word("dtype", parse_dtype, "bfloat16, float16, float32");
-    cell.key.quant = map.get_word("quant", parse_quant, "none, fp8, fp4");
+    cell.key.dtype = map.get_word("dtype", parse_dtype, names_of(kDTypes));
+    cell.key.quant = map.get_word("quant", parse_quant, names_of(kQuants));
     cell.key.world_size = map.get<int>("world_size");
     if (cell.key.world_size < 2)
         map.fail(map.get_node("world_size"), "`world_size` is " + std::to_string(cell.key.world_size),

@@ -128,6 +128,32 @@ TEST_CASE("mixed launches with a rank that is a hundred times slower") {
     }
 }
 
+TEST_CASE("who gives up on one rank lets no other end a dispatch without its rows") {
+    // Ranks 1 and 3 have heard all from rank 2 that there is to hear; rank 0 never does, and is the first to give up.
+    EmulatedWorld world(4);
+    for (const std::size_t rank : {1, 3}) world.workspaces[rank].timeout_ns *= 100;
+    DispatchTensors rows({.quant = Quant::fp8, .hidden_dim = 64, .tokens = {2, 1, 3, 2}}, 4, 1);
+    const std::uint32_t said = 1;
+    for (const std::size_t rank : {1, 3})
+        for (const std::size_t flag : {0, 1}) // begun and done, of the first launch's only CTA
+            std::memcpy(world.workspaces[rank].peers.base[rank] + kControlBytes + flag * device::kFlagsBytes +
+                            2 * device::kVectorBytes,
+                        &said, sizeof said);
+    for (const std::size_t rank : {0, 1, 3})
+        moe_dispatch(rows.call_of(static_cast<int>(rank), rows), world.workspaces[rank], {.ctas = 1, .threads = 64},
+                     &world.streams[rank]);
+    world.machine.run();
+    const auto timeout_at = [&](std::size_t rank) {
+        return timeout_of(*reinterpret_cast<const device::Control*>(world.workspaces[rank].peers.base[rank]));
+    };
+    REQUIRE(timeout_at(0));
+    CHECK(timeout_at(0)->peer == 2);
+    for (const std::size_t rank : {1, 3}) {
+        REQUIRE(timeout_at(rank));
+        CHECK(timeout_at(rank)->peer == 0);
+    }
+}
+
 TEST_CASE("a missing rank ends in a time-out that names it, and a reset makes the workspace usable again") {
     const TokensPerRank tokens{2, 1, 3, 2};
     const MoeLaunch launch{.ctas = 1, .threads = 64};

@@ -284,43 +284,14 @@ TEST_CASE("10^5 mixed launches on one workspace, from graphs, with late ranks") 
             expected.push_back(std::move(copy));
         }
 
-        // A graph a rank: every launch followed by a comparison of its output, now and then a rank that comes late.
-        std::vector<GraphExec> graphs;
-        std::vector<DeviceBuffer<unsigned long long>> wrong;
-        for (int rank = 0; rank < size; ++rank) {
-            const DeviceGuard guard(world.ranks[rank].device);
-            const cudaStream_t stream = world.ranks[rank].stream->get();
-            wrong.emplace_back(1);
-            CROSSOVER_CUDA_CHECK(cudaMemset(wrong.back().data(), 0, sizeof(unsigned long long)));
-            graphs.emplace_back(capture(stream, [&] {
-                for (std::size_t i = 0; i < steps.size(); ++i) {
-                    if ((i + static_cast<std::size_t>(rank)) % 17 == 0) delay_kernel<<<1, 1, 0, stream>>>(5000);
-                    world.enqueue(steps[i].algorithm, steps[i].call, steps[i].launch, rank);
-                    if (i % 3 == 0) // between others the launches follow each other directly, chained by PDL
-                        count_differences_kernel<<<4, 256, 0, stream>>>(
-                            reinterpret_cast<const unsigned*>(world.ranks[rank].output.data()),
-                            reinterpret_cast<const unsigned*>(expected[i].data()), expected[i].bytes() / 4,
-                            wrong.back().data());
-                }
-            }));
-        }
         const int replays = 100'000 / static_cast<int>(steps.size());
-        for (int replay = 0; replay < replays; ++replay) {
-            for (int rank = 0; rank < size; ++rank) {
-                const DeviceGuard guard(world.ranks[rank].device);
-                graphs[static_cast<std::size_t>(rank)].launch(world.ranks[rank].stream->get());
-            }
-            if (replay % 50 == 49) world.synchronize();
-        }
-        world.synchronize();
-        for (int rank = 0; rank < size; ++rank) {
-            const DeviceGuard guard(world.ranks[rank].device);
-            CHECK(!read_timeout(world.workspaces[rank], world.ranks[rank].stream->get()));
-            unsigned long long differences = 0;
-            CROSSOVER_CUDA_CHECK(cudaMemcpy(&differences, wrong[static_cast<std::size_t>(rank)].data(),
-                                            sizeof differences, cudaMemcpyDefault));
-            CHECK(differences == 0);
-        }
+        world.replay(steps.size(), replays, 50, [&](std::size_t i, int rank, unsigned long long* wrong) {
+            world.enqueue(steps[i].algorithm, steps[i].call, steps[i].launch, rank);
+            if (i % 3 == 0) // between others the launches follow each other directly, chained by PDL
+                count_differences_kernel<<<4, 256, 0, world.ranks[rank].stream->get()>>>(
+                    reinterpret_cast<const unsigned*>(world.ranks[rank].output.data()),
+                    reinterpret_cast<const unsigned*>(expected[i].data()), expected[i].bytes() / 4, wrong);
+        });
     }
 }
 

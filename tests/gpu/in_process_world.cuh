@@ -152,6 +152,44 @@ class InProcessWorld {
         }
     }
 
+    /// A graph a rank, of steps 0…count−1, now and then with a rank that comes late; replayed, with a pause of the host
+    /// after every `between`. enqueue(i, rank, wrong) enqueues step i and adds to *wrong the words that are not right.
+    template <class Enqueue>
+    void replay(std::size_t count, int replays, int between, Enqueue enqueue) {
+        std::vector<GraphExec> graphs;
+        std::vector<DeviceBuffer<unsigned long long>> wrong;
+        for (int rank = 0; rank < size(); ++rank) {
+            const DeviceGuard guard(ranks[rank].device);
+            const cudaStream_t stream = ranks[rank].stream->get();
+            wrong.emplace_back(1);
+            CROSSOVER_CUDA_CHECK(cudaMemset(wrong.back().data(), 0, sizeof(unsigned long long)));
+            graphs.emplace_back(capture(stream, [&] {
+                for (std::size_t i = 0; i < count; ++i) {
+                    if ((i + static_cast<std::size_t>(rank)) % 17 == 0) delay_kernel<<<1, 1, 0, stream>>>(5000);
+                    enqueue(i, rank, wrong.back().data());
+                }
+            }));
+        }
+        for (int replay = 0; replay < replays; ++replay) {
+            for (int rank = 0; rank < size(); ++rank) {
+                const DeviceGuard guard(ranks[rank].device);
+                graphs[static_cast<std::size_t>(rank)].launch(ranks[rank].stream->get());
+            }
+            if (replay % between == between - 1) synchronize();
+        }
+        synchronize();
+        for (int rank = 0; rank < size(); ++rank) {
+            const DeviceGuard guard(ranks[rank].device);
+            const auto timeout = read_timeout(workspaces[rank], ranks[rank].stream->get());
+            INFO((timeout ? to_string(*timeout) : std::string()));
+            CHECK_FALSE(timeout.has_value());
+            unsigned long long differences = 0;
+            CROSSOVER_CUDA_CHECK(cudaMemcpy(&differences, wrong[static_cast<std::size_t>(rank)].data(),
+                                            sizeof differences, cudaMemcpyDefault));
+            CHECK(differences == 0);
+        }
+    }
+
     /// Fresh inputs, the same residual and gamma on all ranks; input_pattern.hpp's values.
     void fill(const FusedAllReduce& call, std::uint64_t seed, float quant_scale) {
         for (int r = 0; r < size(); ++r) {

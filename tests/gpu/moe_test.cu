@@ -233,45 +233,16 @@ TEST_CASE("10^4 mixed launches on one workspace, from graphs, with late ranks") 
             }
         }
 
-        // A graph a rank: every call followed by a comparison of its output, now and then a rank that comes late. The
-        // comparison reads what the next dispatch of a faster rank would overwrite.
-        std::vector<GraphExec> graphs;
-        std::vector<DeviceBuffer<unsigned long long>> wrong;
-        for (int rank = 0; rank < size; ++rank) {
-            const DeviceGuard guard(world.ranks[rank].device);
-            const cudaStream_t stream = world.ranks[rank].stream->get();
-            wrong.emplace_back(1);
-            CROSSOVER_CUDA_CHECK(cudaMemset(wrong.back().data(), 0, sizeof(unsigned long long)));
-            graphs.emplace_back(capture(stream, [&] {
-                for (std::size_t i = 0; i < steps.size(); ++i) {
-                    if ((i + static_cast<std::size_t>(rank)) % 17 == 0) delay_kernel<<<1, 1, 0, stream>>>(5000);
-                    enqueue_step(steps[i], rank);
-                    if (const std::size_t words = bytes_of(steps[i], rank) / 4)
-                        count_differences_kernel<<<4, 256, 0, stream>>>(
-                            reinterpret_cast<const unsigned*>(world.ranks[rank].output.data()),
-                            reinterpret_cast<const unsigned*>(steps[i].expected[static_cast<std::size_t>(rank)].data()),
-                            words, wrong.back().data());
-                }
-            }));
-        }
-        for (int replay = 0; replay < 200; ++replay) {
-            for (int rank = 0; rank < size; ++rank) {
-                const DeviceGuard guard(world.ranks[rank].device);
-                graphs[static_cast<std::size_t>(rank)].launch(world.ranks[rank].stream->get());
-            }
-            if (replay % 20 == 19) world.synchronize();
-        }
-        world.synchronize();
-        for (int rank = 0; rank < size; ++rank) {
-            const DeviceGuard guard(world.ranks[rank].device);
-            const auto timeout = read_timeout(world.workspaces[rank], world.ranks[rank].stream->get());
-            INFO((timeout ? to_string(*timeout) : std::string()));
-            CHECK_FALSE(timeout.has_value());
-            unsigned long long differences = 0;
-            CROSSOVER_CUDA_CHECK(cudaMemcpy(&differences, wrong[static_cast<std::size_t>(rank)].data(),
-                                            sizeof differences, cudaMemcpyDefault));
-            CHECK(differences == 0);
-        }
+        // Every call is followed by a comparison of its output, which reads what the next dispatch of a faster rank
+        // would overwrite.
+        world.replay(steps.size(), 200, 20, [&](std::size_t i, int rank, unsigned long long* wrong) {
+            enqueue_step(steps[i], rank);
+            if (const std::size_t words = bytes_of(steps[i], rank) / 4)
+                count_differences_kernel<<<4, 256, 0, world.ranks[rank].stream->get()>>>(
+                    reinterpret_cast<const unsigned*>(world.ranks[rank].output.data()),
+                    reinterpret_cast<const unsigned*>(steps[i].expected[static_cast<std::size_t>(rank)].data()), words,
+                    wrong);
+        });
     }
 }
 
