@@ -173,7 +173,8 @@ TEST_CASE("one that fails when it is set up is left out for that world size") {
 
 TEST_CASE("a session whose candidate crashes begins again without it") {
     Session session("if test -e verdicts; then exit 0; fi; "
-                    "if test $RANK = 1; then cp crash.entry in_flight.1; kill -SEGV $$; fi; exec sleep 60");
+                    "if test $RANK = 1; then until test -s started.0; do sleep 0.01; done; cp crash.entry in_flight.1; "
+                    "kill -SEGV $$; fi; exec sleep 60");
     session.prepare("crash", point(4), Phase::check, {"acme"});
     CHECK_FALSE(session.run());
     CHECK(session.started(0) == 2);
@@ -231,7 +232,7 @@ TEST_CASE("a session that fails by itself is not begun again, nor one that fails
     const auto failure = ours.run();
     REQUIRE(failure);
     CHECK(failure->code == 3);
-    CHECK(ours.started(0) == 1);
+    CHECK(ours.attempts == 1); // a rank may be ended before it has said that it started
 
     Session again("cp crash.entry in_flight.$RANK; kill -SEGV $$");
     again.prepare("crash", point(4), Phase::check, {"acme"});
