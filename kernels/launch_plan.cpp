@@ -89,22 +89,22 @@ void fill_shape(Arguments& a, const FusedAllReduce& call, const LaunchParameters
     a.swizzled_scales = call.scale_layout == ScaleLayout::swizzled;
 }
 
-/// Slots of whole rows; how deep the rings are: twoshot_sharded.cu.
-SlotLayout sharded_slots(const FusedAllReduce& call, const Workspace& workspace, const LaunchParameters& launch,
-                         std::size_t units, int iterations) {
-    const int world = workspace.peers.world_size;
-    const int rows_on_the_way = launch.push_ahead + launch.consume_behind + 1;
-    SlotLayout slots;
-    slots.push_stages =
-        static_cast<int>(ceil_div(std::min(rows_on_the_way + launch.push_ahead + 3, iterations), world));
-    slots.gather_stages = std::min(rows_on_the_way + 2, iterations);
-    slots.push_sender_bytes = units * kUnitBytes;
-    slots.push_stage_bytes = slots.push_sender_bytes * static_cast<std::size_t>(world - 1);
-    slots.gather_offset = slots.push_stage_bytes * static_cast<std::size_t>(slots.push_stages);
-    slots.gather_stage_bytes = units * static_cast<std::size_t>(payload_vectors(call.dtype, call.quant) * kVectorBytes);
-    slots.cta_bytes = slots.gather_offset + slots.gather_stage_bytes * static_cast<std::size_t>(slots.gather_stages);
-    slots.generation_bytes = generation_bytes(workspace);
-    return slots;
+/// How many rows the rings of a launch hold, and after how many each thread fences.
+///
+/// A slot must be seen emptied before its next data lands. Say that threads fence before rows F, 2F, … that they push.
+/// Then, by the order of the memory model (emptying, fence, store; load of it, fence, next data), F rows less are known
+/// to be emptied on either side of an exchange: the fewest rows of oneshot.cu, twoshot.cu and twoshot_sharded.cu, which
+/// are those of F = 1, become 2·F + ahead + behind (oneshot: behind = ahead; sharded, where a rank owns every n-th row
+/// only, n − 1 more).
+struct Rings {
+    int rows = 1;
+    int fence_rows = SlotLayout::kNoFence;
+};
+/// The deepest that `room` rows allow; too deep for it only where none fits.
+Rings rings(int fewest, int iterations, std::size_t room) {
+    if (static_cast<std::size_t>(iterations) <= room) return {.rows = iterations};
+    const int rows = std::max(fewest, static_cast<int>(room));
+    return {.rows = rows, .fence_rows = 1 + (rows - fewest) / 2};
 }
 
 /// Each rank's own view of its residual: sharded, a rank that owns no token has none.
@@ -123,22 +123,33 @@ std::size_t generation_bytes(const Workspace& workspace) {
 SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
                        const LaunchParameters& launch) {
     const int world = workspace.peers.world_size;
+    const bool gathers = algorithm == Fused::twoshot, sharded = is_sharded(call.pattern);
     const auto units = static_cast<std::size_t>(ceil_div(units_per_row(call), launch.cluster_size));
-    const int iterations = static_cast<int>(ceil_div(call.num_tokens, used_clusters(call, launch)));
-    const bool gathers = algorithm == Fused::twoshot;
-    if (is_sharded(call.pattern)) return sharded_slots(call, workspace, launch, units, iterations);
-    const std::size_t pushed_units = gathers ? static_cast<std::size_t>(ceil_div(units, world)) : units;
-    const int behind = gathers ? launch.consume_behind : 0;
+    const int clusters = used_clusters(call, launch);
+    const auto ctas = static_cast<std::size_t>(clusters) * static_cast<std::size_t>(launch.cluster_size);
+    const int iterations = static_cast<int>(ceil_div(call.num_tokens, clusters));
 
     SlotLayout slots;
-    slots.push_stages = std::min(2 * launch.push_ahead + behind + 3, iterations); // see oneshot.cu and twoshot.cu
-    slots.gather_stages = gathers ? std::min(launch.push_ahead + behind + 2, iterations) : 0;
-    slots.push_sender_bytes = pushed_units * kUnitBytes;
-    slots.push_stage_bytes = slots.push_sender_bytes * (world - 1);
-    slots.gather_offset = slots.push_stage_bytes * slots.push_stages;
-    slots.gather_stage_bytes = units * kUnitBytes;
-    slots.cta_bytes = slots.gather_offset + slots.gather_stage_bytes * slots.gather_stages;
     slots.generation_bytes = generation_bytes(workspace);
+    slots.push_sender_bytes =
+        kUnitBytes * (gathers && !sharded ? static_cast<std::size_t>(ceil_div(units, world)) : units);
+    slots.push_stage_bytes = slots.push_sender_bytes * static_cast<std::size_t>(world - 1);
+    if (gathers)
+        slots.gather_stage_bytes =
+            units *
+            static_cast<std::size_t>(sharded ? payload_vectors(call.dtype, call.quant) * kVectorBytes : kUnitBytes);
+    // Sharded, one pushed stage serves n rows, each another rank's.
+    const std::size_t rows_a_stage = sharded ? static_cast<std::size_t>(world) : 1;
+    const std::size_t row_bytes = slots.gather_stage_bytes + slots.push_stage_bytes / rows_a_stage;
+    const std::size_t cta_room = slots.generation_bytes / ctas, rounded_up = sharded ? slots.push_stage_bytes : 0;
+    const int fewest = 2 + launch.push_ahead + (gathers ? launch.consume_behind : launch.push_ahead) +
+                       (sharded ? world - 1 : 0);
+    const Rings ring = rings(fewest, iterations, (cta_room - std::min(cta_room, rounded_up)) / row_bytes);
+    slots.fence_rows = ring.fence_rows;
+    slots.push_stages = static_cast<int>(ceil_div(ring.rows, static_cast<std::int64_t>(rows_a_stage)));
+    slots.gather_stages = gathers ? ring.rows : 0;
+    slots.gather_offset = slots.push_stage_bytes * static_cast<std::size_t>(slots.push_stages);
+    slots.cta_bytes = slots.gather_offset + slots.gather_stage_bytes * static_cast<std::size_t>(slots.gather_stages);
     return slots;
 }
 

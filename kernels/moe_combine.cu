@@ -48,9 +48,11 @@ __global__ void __launch_bounds__(kMaxThreads) combine_kernel(const __grid_const
     std::byte* const local = a.peers.base[rank];
     Patience patience(a.peers, a.timeout_ns);
 
+    const unsigned current = enter_launch(reinterpret_cast<Control*>(local), generation);
+    warm_parameters(a);
+
     pdl_wait();
     pdl_trigger();
-    if (thread == 0) generation = enter_launch(reinterpret_cast<Control*>(local));
     Vector x[N - 1]; // to be pushed next; every rank begins with another owner
     const auto load = [&](int step) {
 #pragma unroll
@@ -60,10 +62,9 @@ __global__ void __launch_bounds__(kMaxThreads) combine_kernel(const __grid_const
         }
     };
     load(0);
-    __syncthreads();
 
     // Offsets from a rank's base.
-    const std::size_t flags = kControlBytes + generation * a.generation_bytes;
+    const std::size_t flags = kControlBytes + current * a.generation_bytes;
     const std::size_t credits = flags + a.credits(channel);
     constexpr std::size_t kStageBytes = (N - 1) * kUnitBytes;
     const std::size_t slots = flags + a.units(channels) + channel * a.stages * kStageBytes + lane * kVectorBytes;

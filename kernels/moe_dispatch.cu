@@ -90,14 +90,13 @@ __global__ void __launch_bounds__(kMaxThreads) dispatch_kernel(const __grid_cons
         }
     };
 
+    if (thread == 0) missing = 0;
+    const unsigned current = enter_launch(reinterpret_cast<Control*>(local), generation);
+    warm_parameters(a);
+
     pdl_wait();
     pdl_trigger();
-    if (thread == 0) {
-        generation = enter_launch(reinterpret_cast<Control*>(local));
-        missing = 0;
-    }
-    __syncthreads();
-    const std::size_t flags = kControlBytes + generation * a.generation_bytes + blockIdx.x * 2 * kFlagsBytes;
+    const std::size_t flags = kControlBytes + current * a.generation_bytes + blockIdx.x * 2 * kFlagsBytes;
     const auto flag_of = [&](int sender) { return flags + sender * kVectorBytes; };
     if (talks) store_flag(a.peers.base[thread] + flag_of(rank), 1); // earlier launches have ended: nothing to release
     load(begin);

@@ -1,8 +1,8 @@
 /// Oneshot: every rank sends its whole input to every other rank and finishes every token itself. One hop.
 ///
-/// A row is pushed `push_ahead` iterations before it is summed. Slots are a ring of 2·push_ahead + 3 rows per CTA: when
-/// a thread sends row i it has summed row i − ahead − 1, so its peers had pushed that, so they had emptied row i −
-/// 2·ahead − 2 — and one more row of distance lets that emptying be performed before anything lands there.
+/// A row is pushed `push_ahead` iterations before it is summed. When a thread sends row i it has summed row
+/// i − ahead − 1, so its peers had pushed that, so they had emptied row i − 2·ahead − 2: the slots of a CTA are a ring
+/// of that many rows at least.
 
 #include "kernels/device/epilogue.cuh"
 #include "kernels/launch.hpp"
@@ -22,30 +22,33 @@ __global__ void __launch_bounds__(kMaxThreads) oneshot_kernel(const __grid_const
     Control* const control = reinterpret_cast<Control*>(local);
     Patience patience(a.peers, a.timeout_ns);
     RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), consumed = pushed;
+    PeriodicFence fence(a.slots.fence_rows);
 
-    pdl_wait();
-    pdl_trigger();
     Vector x[K]; // of the row to be pushed next
     const auto load = [&](int iteration) {
 #pragma unroll
         for (int k = 0; k < K; ++k)
             if (place.has(a, k)) x[k] = load_tensor(a.input, place.vector(a, place.token(a, iteration), k));
     };
-    if (threadIdx.x == 0) generation = enter_launch(control);
-    load(0);
-    __syncthreads();
-
     // This thread's slots: offset from a rank's base, without stage and sender.
-    const std::size_t slots = kControlBytes + generation * a.slots.generation_bytes + blockIdx.x * a.slots.cta_bytes +
+    const std::size_t slots = kControlBytes + enter_launch(control, generation) * a.slots.generation_bytes +
+                              blockIdx.x * a.slots.cta_bytes +
                               place.local_unit * kUnitBytes + place.lane * kVectorBytes;
     std::byte* destination[N - 1]; // every rank begins with another one
 #pragma unroll
     for (int hop = 1; hop < N; ++hop) {
         const int peer = (rank + hop) % N;
         destination[hop - 1] = a.peers.base[peer] + slots + without(peer, rank) * a.slots.push_sender_bytes;
+        keep(destination[hop - 1]);
     }
+    warm_parameters(a);
+
+    pdl_wait();
+    pdl_trigger();
+    load(0);
 
     const auto push = [&] {
+        fence.before_push();
 #pragma unroll
         for (int k = 0; k < K; ++k) {
             if (!place.has(a, k)) continue;

@@ -8,8 +8,7 @@
 /// for all tokens of a cluster, so a slot has one sending and one receiving thread for the whole launch. Rings: a
 /// thread that sends row i has consumed row i − ahead − 1 − behind, so that row's owner had served it and emptied what
 /// was pushed for it; an owner that sends gathered row i has served it, so everybody had pushed row i and consumed row
-/// i − ahead − 1 − behind. Either ring needs ahead + behind + 1 rows; the gathered one has one more, the pushed one
-/// ahead + 2 more, so that the emptying of a slot is performed before anything lands there.
+/// i − ahead − 1 − behind. Either ring needs ahead + behind + 1 rows at least.
 
 #include "kernels/device/epilogue.cuh"
 #include "kernels/launch.hpp"
@@ -30,10 +29,9 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     Patience patience(a.peers, a.timeout_ns);
     RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), served = pushed;
     RingPosition gathered(a.slots.gather_stages, a.slots.gather_stage_bytes), consumed = gathered;
+    PeriodicFence fence(a.slots.fence_rows);
     const auto owner = [&](int k) { return (place.first_unit + k + place.cluster) % N; };
 
-    pdl_wait();
-    pdl_trigger();
     Vector x[K]; // of the row to be pushed next, where others own it
     const auto load = [&](int iteration) {
 #pragma unroll
@@ -41,12 +39,9 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
             if (place.has(a, k) && owner(k) != rank)
                 x[k] = load_tensor(a.input, place.vector(a, place.token(a, iteration), k));
     };
-    if (threadIdx.x == 0) generation = enter_launch(control);
-    load(0);
-    __syncthreads();
-
     // Offsets from a rank's base, without stage. N consecutive units have N owners: at each they share one pushed slot.
-    const std::size_t slots = kControlBytes + generation * a.slots.generation_bytes + blockIdx.x * a.slots.cta_bytes +
+    const std::size_t slots = kControlBytes + enter_launch(control, generation) * a.slots.generation_bytes +
+                              blockIdx.x * a.slots.cta_bytes +
                               place.lane * kVectorBytes;
     const auto push_slot = [&](int sender, int k) {
         return slots + sender * a.slots.push_sender_bytes + (place.local_unit + k) / N * kUnitBytes;
@@ -54,12 +49,25 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     const std::size_t gather_slots = slots + a.slots.gather_offset + place.local_unit * kUnitBytes;
     std::byte* owners_slot[K];
 #pragma unroll
-    for (int k = 0; k < K; ++k) owners_slot[k] = a.peers.base[owner(k)] + push_slot(without(owner(k), rank), k);
+    for (int k = 0; k < K; ++k) {
+        owners_slot[k] = a.peers.base[owner(k)] + push_slot(without(owner(k), rank), k);
+        keep(owners_slot[k]);
+    }
     std::byte* gather_at[N]; // every rank begins with another one, and ends with itself
 #pragma unroll
-    for (int hop = 0; hop < N; ++hop) gather_at[hop] = a.peers.base[(rank + hop + 1) % N] + gather_slots;
+    for (int hop = 0; hop < N; ++hop) {
+        gather_at[hop] = a.peers.base[(rank + hop + 1) % N] + gather_slots;
+        keep(gather_at[hop]);
+    }
+
+    warm_parameters(a);
+
+    pdl_wait();
+    pdl_trigger();
+    load(0);
 
     const auto push = [&] {
+        fence.before_push();
 #pragma unroll
         for (int k = 0; k < K; ++k)
             if (place.has(a, k) && owner(k) != rank)

@@ -14,12 +14,9 @@
 /// Rings: a slot has one sending and one receiving thread for each row.
 /// Pushed, a stage for each row that this rank owns, every n-th: a thread that pushes row i to rank r has consumed or
 /// served row i − ahead − 1 − behind and all before. With S stages the slot held row i − S·n, which r has emptied
-/// before it sent that row, if S·n ≥ ahead + behind + 1. Beyond that the emptying must be performed before the data
-/// lands: with S·n ≥ 2·ahead + behind + 4 the same thread of r has since stored for three rows more, which were
-/// received.
+/// before it sent that row, if S·n ≥ ahead + behind + n.
 /// Gathered, a stage for each row: an owner that sends row i has received it from everybody; who pushes row i has
-/// consumed row i − ahead − 1 − behind. So ahead + behind + 1 stages, and two more, in which the thread that emptied
-/// the slot stores three times at least (one of them in the row's push), also where every second row is its own.
+/// consumed row i − ahead − 1 − behind. So ahead + behind + 1 stages at least.
 
 #include "kernels/device/payload.cuh"
 #include "kernels/launch.hpp"
@@ -42,10 +39,9 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
     Patience patience(a.peers, a.timeout_ns);
     RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), served = pushed;
     RingPosition gathered(a.slots.gather_stages, a.slots.gather_stage_bytes), consumed = gathered;
+    PeriodicFence fence(a.slots.fence_rows);
     const auto owner = [&](int iteration) { return static_cast<int>(place.token(a, iteration) % N); };
 
-    pdl_wait();
-    pdl_trigger();
     Vector x[K]; // of the row to be pushed next, if another rank owns it
     const auto load = [&](int iteration) {
         if (owner(iteration) == rank) return;
@@ -53,18 +49,22 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
         for (int k = 0; k < K; ++k)
             if (place.has(a, k)) x[k] = load_tensor(a.input, place.vector(a, place.token(a, iteration), k));
     };
-    if (threadIdx.x == 0) generation = enter_launch(control);
-    load(0);
-    __syncthreads();
-
     // Offsets from a rank's base, without stage.
-    const std::size_t slots = kControlBytes + generation * a.slots.generation_bytes + blockIdx.x * a.slots.cta_bytes;
+    const std::size_t slots = kControlBytes + enter_launch(control, generation) * a.slots.generation_bytes +
+                              blockIdx.x * a.slots.cta_bytes;
     const std::size_t push_slots = slots + place.local_unit * kUnitBytes + place.lane * kVectorBytes;
     // A lane beyond the payload looks at its last slot, and leaves it as it is.
     const std::size_t gather_slots = slots + a.slots.gather_offset + place.local_unit * payload.kBytes +
                                      min(place.lane, payload.kVectors - 1) * kVectorBytes;
 
+    warm_parameters(a);
+
+    pdl_wait();
+    pdl_trigger();
+    load(0);
+
     const auto push = [&](int iteration) {
+        fence.before_push();
         const int to = owner(iteration);
         if (to != rank) {
             std::byte* const slot =

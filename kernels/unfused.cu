@@ -7,10 +7,6 @@
 namespace crossover {
 namespace device {
 
-/// Lets the next kernel in early only where this grid is resident at once. Tried against a time-out of the plain
-/// all-reduce (5120 elements, 512 tokens, 4 ranks), whose cause is not known; it did not cure it.
-__device__ __forceinline__ bool trigger_early() { return gridDim.x <= 128; }
-
 /// A token per cluster at a time; `input` is the reduced tensor.
 template <DType D, Quant Q, int K>
 __global__ void __launch_bounds__(kMaxThreads) fused_norm_kernel(const __grid_constant__ Arguments a) {
@@ -18,8 +14,9 @@ __global__ void __launch_bounds__(kMaxThreads) fused_norm_kernel(const __grid_co
     const Place place(a);
     Epilogue<D, Q, K> epilogue(a, place);
     RowSum row_sum(shared, a.units_per_row, a.units_per_cta, a.cluster_size);
+    warm_parameters(a);
     pdl_wait();
-    if (trigger_early()) pdl_trigger();
+    pdl_trigger();
 
     Vector x[K], residual[K];
     const auto load = [&](int iteration) {
@@ -43,8 +40,9 @@ __global__ void __launch_bounds__(kMaxThreads) fused_norm_kernel(const __grid_co
 
 template <DType D>
 __global__ void __launch_bounds__(kMaxThreads) add_residual_kernel(const __grid_constant__ Arguments a) {
+    warm_parameters(a);
     pdl_wait();
-    if (trigger_early()) pdl_trigger();
+    pdl_trigger();
     const std::int64_t vectors = std::int64_t{a.num_tokens} * a.vectors_per_row;
     const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
     for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < vectors; i += stride)
@@ -57,8 +55,9 @@ template <DType D, Quant Q, int K>
 __global__ void __launch_bounds__(kMaxThreads) quantize_kernel(const __grid_constant__ Arguments a) {
     const Place place(a);
     const Epilogue<D, Q, K> epilogue(a, place);
+    warm_parameters(a);
     pdl_wait();
-    if (trigger_early()) pdl_trigger();
+    pdl_trigger();
     for (int iteration = 0; iteration < place.iterations; ++iteration) {
         const std::int64_t token = place.token(a, iteration);
 #pragma unroll

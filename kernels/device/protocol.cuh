@@ -6,22 +6,29 @@
 /// end launch k−1 before every rank has begun it, that is, has ended launch k−2 and with it the resets of that
 /// generation. So launches of different algorithms, shapes and configurations may follow each other in any order.
 ///
-/// Within a launch a ring of slots is used again. Resets and data are relaxed stores to different memories, so nothing
-/// but time orders a reset before the peer's next data in that slot: a poll and two hops at least, some 1.5 µs, for
-/// each stage that a ring has beyond the fewest. (A fence.acq_rel.sys every few rows would order them.)
+/// Within a launch a ring of slots may be used again. Resets and data are relaxed stores to different memories, so a
+/// reset could be performed after the peer's next data in that slot has landed, and erase it: seen at every ring that
+/// left 1.5 µs between the two, when copies loaded the memory. So where a ring is shorter than the launch has rows,
+/// every thread fences before each `fence_rows`-th row that it pushes, and slots come round again only after a fence
+/// on either side (launch_plan.cpp has the arithmetic).
 
 #include "kernels/device/arguments.hpp"
 #include "kernels/device/vector.cuh"
 
 namespace crossover::device {
 
-/// Counts this CTA in and gives this launch's generation, 0 or 1. By one thread of each CTA, once: all the reads and
-/// adds of a launch meet at one address, and a thousand warps doing so were seen to cost a microsecond.
-__device__ __forceinline__ unsigned enter_launch(Control* control) {
-    const unsigned arrivals = load_relaxed_gpu(&control->arrivals);
-    const unsigned share = blockIdx.x == 0 ? kLaunch - (gridDim.x - 1) : 1;
-    add_relaxed_gpu(&control->arrivals, share);
-    return arrivals / kLaunch % 2;
+/// Counts this CTA in and gives this launch's generation, 0 or 1. By all threads of the block, before pdl_wait() and
+/// pdl_trigger(): a launch begins when all CTAs of the one before it have triggered, so they have been counted, and
+/// 0.25 µs of waiting for the count lie in the shadow of that launch. One thread of each CTA counts: a thousand warps at
+/// one address were seen to cost a microsecond.
+__device__ __forceinline__ unsigned enter_launch(Control* control, unsigned& shared) {
+    if (threadIdx.x == 0) {
+        shared = load_relaxed_gpu(&control->arrivals) / kLaunch % 2;
+        add_relaxed_gpu(&control->arrivals, blockIdx.x == 0 ? kLaunch - (gridDim.x - 1) : 1);
+        fence_gpu();
+    }
+    __syncthreads();
+    return shared;
 }
 
 /// Bounds every wait of one thread. After the first time-out (its own, or one that another thread recorded) the thread
@@ -84,5 +91,21 @@ __device__ __forceinline__ void receive(Vector* v, Slot slot, Wanted wanted, Pee
     for (int i = 0; i < Count; ++i)
         if (wanted(i)) store_slot(slot(i), empty_vector());
 }
+
+/// Before every push, in order of rows.
+class PeriodicFence {
+  public:
+    __device__ explicit PeriodicFence(int rows) : rows_(rows), left_(rows) {}
+    __device__ __forceinline__ void before_push() {
+        if (left_ == 0) {
+            fence_system();
+            left_ = rows_;
+        }
+        --left_;
+    }
+
+  private:
+    int rows_, left_;
+};
 
 } // namespace crossover::device
