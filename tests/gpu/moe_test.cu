@@ -110,13 +110,11 @@ void check_dispatch(InProcessWorld& world, const MoeDispatch& call, std::uint64_
 
     const std::vector<std::byte> host_scales = download(scales.data(), scale_bytes_of(call));
     const std::size_t output_row_bytes = output.bytes() / static_cast<std::size_t>(rows.num_tokens);
-    RelativeError error;
     for (const std::int64_t row : {std::int64_t{0}, rows.num_tokens / 2, rows.num_tokens - 1})
         check_dispatched(
             call, world.size(), seed, row,
             download(first.output.data() + static_cast<std::size_t>(row) * output_row_bytes, output_row_bytes),
-            host_scales, error);
-    CHECK(error.value() <= (call.quant == Quant::fp4 ? 1e-2 : 0));
+            host_scales);
 }
 
 void check_combine(InProcessWorld& world, const MoeCombine& call, std::uint64_t seed) {
