@@ -114,15 +114,13 @@ struct DispatchTensors : MoeResults {
     }
 
     void check_against_reference() const {
-        RelativeError error;
         const std::int64_t rows = sum_of(shape.tokens);
         for (std::int64_t row = 0; row < rows; ++row) {
             const std::size_t bytes = ranks[0].output.size() / static_cast<std::size_t>(rows);
             check_dispatched(shape, static_cast<int>(ranks.size()), seed, row,
                              std::span(ranks[0].output).subspan(static_cast<std::size_t>(row) * bytes, bytes),
-                             ranks[0].scales, error);
+                             ranks[0].scales);
         }
-        CHECK(error.value() <= (shape.quant == Quant::fp4 ? 1e-2 : 0));
     }
 };
 

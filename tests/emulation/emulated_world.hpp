@@ -95,9 +95,15 @@ struct CallTensors {
         const ReferenceCall reference = reference_of(shape, world(), seed);
         RelativeError error;
         for (std::int64_t token = 0; token < shape.num_tokens; ++token)
-            check_row(shape, reference, token,
-                      {row_of(ranks[0].output, token, shape.num_tokens), residual_of(token), ranks[0].scales}, error);
+            check_row(shape, reference, token, results_of(token), error);
         CHECK(error.value() <= tolerance(shape));
+    }
+    /// The same of kernels that norm and quantize one after the other.
+    void check_separate_against_reference() const {
+        if (shape.quant == Quant::none) return check_against_reference();
+        const ReferenceCall reference = reference_of(shape, world(), seed);
+        for (std::int64_t token = 0; token < shape.num_tokens; ++token)
+            check_separate_row(shape, reference, token, results_of(token));
     }
 
   private:
@@ -106,6 +112,9 @@ struct CallTensors {
     static std::span<const std::byte> row_of(const Bytes& tensor, std::int64_t row, std::int64_t rows) {
         const std::size_t bytes = tensor.size() / static_cast<std::size_t>(rows);
         return std::span(tensor).subspan(static_cast<std::size_t>(row) * bytes, bytes);
+    }
+    RowBytes results_of(std::int64_t token) const {
+        return {row_of(ranks[0].output, token, shape.num_tokens), residual_of(token), ranks[0].scales};
     }
     /// Empty without one.
     std::span<const std::byte> residual_of(std::int64_t token) const {

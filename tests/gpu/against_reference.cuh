@@ -5,26 +5,44 @@
 
 namespace crossover::testing {
 
-/// One row of rank 0's outputs, and its residual where that is, against the reference; adds to `error`.
-inline void check_row(InProcessWorld& world, const FusedAllReduce& call, const ReferenceCall& reference,
-                      std::int64_t token, RelativeError& error) {
+/// A row's results, on the host.
+struct HostRow {
+    std::vector<std::byte> output, residual, scales;
+    RowBytes bytes() const { return {output, residual, scales}; }
+};
+
+/// One row of rank 0's outputs, and its residual from where that is.
+inline HostRow download(const InProcessWorld& world, const FusedAllReduce& call, std::int64_t token) {
     const RankMemory& memory = world.ranks[0];
     const auto download_row = [](const DeviceBuffer<std::byte>& tensor, std::int64_t row, std::size_t bytes) {
         return download(tensor.data() + static_cast<std::size_t>(row) * bytes, bytes);
     };
-    const auto output =
-        download_row(memory.output, token, output_bytes(call) / static_cast<std::size_t>(call.num_tokens));
-    std::vector<std::byte> residual;
+    HostRow result;
+    result.output = download_row(memory.output, token, output_bytes(call) / static_cast<std::size_t>(call.num_tokens));
     if (has_residual(call.pattern)) {
         const auto [rank, row] = residual_place(call, token, world.size());
-        residual = download_row(world.ranks[rank].residual_out, row,
-                                static_cast<std::size_t>(call.hidden_dim) * element_size(call.dtype));
+        result.residual = download_row(world.ranks[rank].residual_out, row,
+                                       static_cast<std::size_t>(call.hidden_dim) * element_size(call.dtype));
     }
-    std::vector<std::byte> scales;
     if (call.quant == Quant::fp4)
-        scales = download(memory.scales.data(),
-                          scale_bytes(call.scale_layout, call.num_tokens, call.hidden_dim / kFp4BlockSize));
-    check_row(call, reference, token, {output, residual, scales}, error);
+        result.scales = download(memory.scales.data(),
+                                 scale_bytes(call.scale_layout, call.num_tokens, call.hidden_dim / kFp4BlockSize));
+    return result;
+}
+
+/// The first, the middle and the last row of a call's results against the reference. `separate`: the norm and the
+/// quantization were kernels of their own.
+inline void check_rows(const InProcessWorld& world, const FusedAllReduce& call, const ReferenceCall& reference,
+                       bool separate = false) {
+    RelativeError error;
+    for (const std::int64_t token : {std::int64_t{0}, call.num_tokens / 2, call.num_tokens - 1}) {
+        const HostRow row = download(world, call, token);
+        if (separate && call.quant != Quant::none)
+            check_separate_row(call, reference, token, row.bytes());
+        else
+            check_row(call, reference, token, row.bytes(), error);
+    }
+    CHECK(error.value() <= tolerance(call));
 }
 
 /// A copy between buffers of GPUs returns before it is done; what follows writes to the source from another stream.

@@ -37,6 +37,7 @@ struct Tensors {
         const std::vector<float> mine(kElements, static_cast<float>(rank + 1));
         CROSSOVER_CUDA_CHECK(cudaMemcpy(input.data(), mine.data(), input.bytes(), cudaMemcpyHostToDevice));
         CROSSOVER_CUDA_CHECK(cudaMemset(output.data(), 0xA5, output.bytes()));
+        CROSSOVER_CUDA_CHECK(cudaDeviceSynchronize()); // neither is done on return, and other streams do not wait
     }
     crossover_call call() const {
         crossover_call call{};

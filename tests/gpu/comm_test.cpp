@@ -48,7 +48,8 @@ void check_symmetric(Communicator& world, std::size_t bytes, SymmetricKind kind)
     const std::size_t share = buffer.bytes() / static_cast<std::size_t>(world.size());
     const std::vector<std::byte> mine = pattern(world.rank(), share);
     const DeviceBuffer<std::byte> source(share);
-    CROSSOVER_CUDA_CHECK(cudaMemcpy(source.data(), mine.data(), share, cudaMemcpyHostToDevice));
+    // In the stream that reads it: cudaMemcpy returns before pageable memory has arrived, and this one would not wait.
+    CROSSOVER_CUDA_CHECK(cudaMemcpyAsync(source.data(), mine.data(), share, cudaMemcpyHostToDevice, world.stream()));
     for (int peer = 0; peer < world.size(); ++peer)
         CROSSOVER_CUDA_CHECK(cudaMemcpyAsync(peers.base[peer] + share * static_cast<std::size_t>(world.rank()),
                                              source.data(), share, cudaMemcpyDefault, world.stream()));
@@ -156,8 +157,9 @@ TEST_CASE("NCCL reduces on window buffers and under graph capture") {
         constexpr std::size_t kCount = 1 << 16;
         const SymmetricBuffer input(world, kCount * sizeof(float)), output(world, kCount * sizeof(float));
         const std::vector<float> mine(kCount, static_cast<float>(world.rank() + 1));
-        CROSSOVER_CUDA_CHECK(cudaMemcpy(input.local(), mine.data(), kCount * sizeof(float), cudaMemcpyHostToDevice));
-        world.barrier();
+        CROSSOVER_CUDA_CHECK(cudaMemcpyAsync(input.local(), mine.data(), kCount * sizeof(float), cudaMemcpyHostToDevice,
+                                             world.stream()));
+        world.barrier(); // in that stream
         const Stream stream;
         const Graph graph = capture(stream.get(), [&] {
             CROSSOVER_NCCL_CHECK(
@@ -197,6 +199,7 @@ TEST_CASE("a rank that stays away is a TimeoutError and not a hang") {
 
 TEST_CASE("a rank that dies while others wait ends the job") {
     if (variable(read_environment(), kRankVariable)) {
+        end_quietly_when_told();
         Communicator world = Communicator::connect(rank_environment(read_environment()));
         if (world.rank() == 1) std::_Exit(9);
         world.barrier(); // 60 s, were it not for the supervisor

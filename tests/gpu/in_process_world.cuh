@@ -34,14 +34,34 @@ static __global__ void delay_kernel(std::uint64_t nanoseconds) {
     }
 }
 
-/// Adds the number of 4-byte words that differ.
+/// Adds the number of 4-byte words that differ. Launched with PDL it begins beside the kernel before it, and the one
+/// after it beside it.
 static __global__ void count_differences_kernel(const unsigned* a, const unsigned* b, std::size_t words,
                                                 unsigned long long* differences) {
+    device::pdl_wait();
+    device::pdl_trigger();
     unsigned long long mine = 0;
     for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < words;
          i += std::size_t{gridDim.x} * blockDim.x)
         mine += a[i] != b[i];
     if (mine) atomicAdd(differences, mine);
+}
+
+/// count_differences_kernel with PDL: what an engine's next kernel sees that begins early.
+inline void count_differences_early(const void* a, const void* b, std::size_t bytes, unsigned long long* differences,
+                                    cudaStream_t stream) {
+    if (bytes < 4) return;
+    cudaLaunchAttribute early;
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
+    cudaLaunchConfig_t config{};
+    config.gridDim = dim3(4);
+    config.blockDim = dim3(256);
+    config.stream = stream;
+    config.attrs = &early;
+    config.numAttrs = 1;
+    CROSSOVER_CUDA_CHECK(cudaLaunchKernelEx(&config, count_differences_kernel, static_cast<const unsigned*>(a),
+                                            static_cast<const unsigned*>(b), bytes / 4, differences));
 }
 
 /// Fills [tokens, hidden] with value(token, column), exact in dtype.
@@ -153,16 +173,17 @@ class InProcessWorld {
     }
 
     /// A graph a rank, of steps 0…count−1, now and then with a rank that comes late; replayed, with a pause of the host
-    /// after every `between`. enqueue(i, rank, wrong) enqueues step i and adds to *wrong the words that are not right.
-    template <class Enqueue>
-    void replay(std::size_t count, int replays, int between, Enqueue enqueue) {
+    /// after every `between`. enqueue(i, rank, wrong) enqueues step i and adds to *wrong the words that are not right;
+    /// ahead(replay, rank) comes before each launch of a graph.
+    template <class Enqueue, class Ahead>
+    void replay(std::size_t count, int replays, int between, Enqueue enqueue, Ahead ahead) {
         std::vector<GraphExec> graphs;
         std::vector<DeviceBuffer<unsigned long long>> wrong;
         for (int rank = 0; rank < size(); ++rank) {
             const DeviceGuard guard(ranks[rank].device);
             const cudaStream_t stream = ranks[rank].stream->get();
             wrong.emplace_back(1);
-            CROSSOVER_CUDA_CHECK(cudaMemset(wrong.back().data(), 0, sizeof(unsigned long long)));
+            CROSSOVER_CUDA_CHECK(cudaMemsetAsync(wrong.back().data(), 0, sizeof(unsigned long long), stream));
             graphs.emplace_back(capture(stream, [&] {
                 for (std::size_t i = 0; i < count; ++i) {
                     if ((i + static_cast<std::size_t>(rank)) % 17 == 0) delay_kernel<<<1, 1, 0, stream>>>(5000);
@@ -173,6 +194,7 @@ class InProcessWorld {
         for (int replay = 0; replay < replays; ++replay) {
             for (int rank = 0; rank < size(); ++rank) {
                 const DeviceGuard guard(ranks[rank].device);
+                ahead(replay, rank);
                 graphs[static_cast<std::size_t>(rank)].launch(ranks[rank].stream->get());
             }
             if (replay % between == between - 1) synchronize();
@@ -188,6 +210,11 @@ class InProcessWorld {
                                             sizeof differences, cudaMemcpyDefault));
             CHECK(differences == 0);
         }
+    }
+
+    template <class Enqueue>
+    void replay(std::size_t count, int replays, int between, Enqueue enqueue) {
+        replay(count, replays, between, enqueue, [](int, int) {});
     }
 
     /// Fresh inputs, the same residual and gamma on all ranks; input_pattern.hpp's values.
@@ -208,8 +235,8 @@ class InProcessWorld {
                  });
             fill(memory.gamma.data(), 1, [=] __device__(std::int64_t, std::int64_t c) { return gamma_value(seed, c); });
             CROSSOVER_CUDA_CHECK(cudaGetLastError());
-            CROSSOVER_CUDA_CHECK(
-                cudaMemcpy(memory.quant_scale.data(), &quant_scale, sizeof quant_scale, cudaMemcpyHostToDevice));
+            CROSSOVER_CUDA_CHECK(cudaMemcpyAsync(memory.quant_scale.data(), &quant_scale, sizeof quant_scale,
+                                                 cudaMemcpyHostToDevice, memory.stream->get()));
         }
         synchronize();
     }
@@ -238,6 +265,32 @@ class InProcessWorld {
 
     std::vector<RankMemory> ranks;
     std::vector<Workspace> workspaces;
+};
+
+/// Copies beside the kernels, within each rank's GPU and to the next rank's: stores take longer, unequally.
+class MemoryLoad {
+  public:
+    explicit MemoryLoad(const InProcessWorld& world) {
+        for (const RankMemory& memory : world.ranks) {
+            const DeviceGuard guard(memory.device);
+            buffers_.emplace_back(2 * kBytes);
+            streams_.push_back(std::make_unique<Stream>());
+        }
+    }
+    void enqueue(int rank) {
+        const auto at = static_cast<std::size_t>(rank), next = (at + 1) % buffers_.size();
+        for (std::byte* const to : {buffers_[at].data(), buffers_[next].data()})
+            CROSSOVER_CUDA_CHECK(
+                cudaMemcpyAsync(to, buffers_[at].data() + kBytes, kBytes, cudaMemcpyDefault, streams_[at]->get()));
+    }
+    void synchronize() const {
+        for (const auto& stream : streams_) stream->synchronize();
+    }
+
+  private:
+    static constexpr std::size_t kBytes = std::size_t{64} << 20;
+    std::vector<DeviceBuffer<std::byte>> buffers_;
+    std::vector<std::unique_ptr<Stream>> streams_;
 };
 
 inline std::vector<std::byte> download(const void* device, std::size_t bytes) {

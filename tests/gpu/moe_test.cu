@@ -1,6 +1,6 @@
 /// moe_dispatch against gather-then-quantize bit for bit, moe_combine against the sum in rank order, both against
-/// float64, at uneven splits; long sequences from graphs, mixed with all-reduces; late ranks; time-outs. Needs one GPU
-/// or more.
+/// float64, at uneven splits; long sequences from graphs, mixed with all-reduces, before kernels that begin early; late
+/// ranks; time-outs. Needs one GPU or more.
 
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "tests/gpu/against_reference.cuh"
@@ -92,7 +92,7 @@ void check_dispatch(InProcessWorld& world, const MoeDispatch& call, std::uint64_
                       world.ranks[rank].input.data(),
                       static_cast<std::size_t>(call.tokens[static_cast<std::size_t>(rank)]) * row_bytes);
     DeviceBuffer<std::byte> output(output_bytes(rows)), scales(std::max<std::size_t>(16, scale_bytes_of(call)));
-    CROSSOVER_CUDA_CHECK(cudaMemset(scales.data(), 0xA5, scales.bytes()));
+    CROSSOVER_CUDA_CHECK(cudaMemsetAsync(scales.data(), 0xA5, scales.bytes(), first.stream->get()));
     if (call.quant == Quant::none) {
         copy_and_wait(output.data(), all.data(), all.bytes());
     } else {
@@ -101,8 +101,8 @@ void check_dispatch(InProcessWorld& world, const MoeDispatch& call, std::uint64_
         quantize.output_scales = scales.data();
         quantize.quant_scale = first.quant_scale.data();
         unfused::quantize(quantize, all.data(), false, first.stream->get());
-        first.stream->synchronize();
     }
+    first.stream->synchronize();
     for (const RankMemory& rank : world.ranks) {
         CHECK(world.differences(output.data(), rank.output.data(), output.bytes()) == 0);
         CHECK(world.differences(scales.data(), rank.scales.data(), scale_bytes_of(call)) == 0);
@@ -110,13 +110,11 @@ void check_dispatch(InProcessWorld& world, const MoeDispatch& call, std::uint64_
 
     const std::vector<std::byte> host_scales = download(scales.data(), scale_bytes_of(call));
     const std::size_t output_row_bytes = output.bytes() / static_cast<std::size_t>(rows.num_tokens);
-    RelativeError error;
     for (const std::int64_t row : {std::int64_t{0}, rows.num_tokens / 2, rows.num_tokens - 1})
         check_dispatched(
             call, world.size(), seed, row,
             download(first.output.data() + static_cast<std::size_t>(row) * output_row_bytes, output_row_bytes),
-            host_scales, error);
-    CHECK(error.value() <= (call.quant == Quant::fp4 ? 1e-2 : 0));
+            host_scales);
 }
 
 void check_combine(InProcessWorld& world, const MoeCombine& call, std::uint64_t seed) {
@@ -154,7 +152,8 @@ TEST_CASE("dispatch: every dtype, quant mode, layout and split gives the bits of
             for (const TokensPerRank& tokens : splits(size, mean))
                 for (const auto& dtype : kDTypes)
                     for (const auto& quant : kQuants)
-                        for (const std::int64_t hidden : {2880, 7168})
+                        for (const std::int64_t hidden : {16, 24, 2880, 7168}) {
+                            if (quant.value == Quant::fp4 && hidden % kFp4BlockSize != 0) continue;
                             check_dispatch(world,
                                            {.dtype = dtype.value,
                                             .quant = quant.value,
@@ -162,6 +161,7 @@ TEST_CASE("dispatch: every dtype, quant mode, layout and split gives the bits of
                                             .hidden_dim = hidden,
                                             .tokens = tokens},
                                            seed);
+                        }
     }
 }
 
@@ -172,7 +172,7 @@ TEST_CASE("combine: every dtype and split gives the sum in rank order, rounded o
         for (const std::int64_t mean : {1, 17, 130})
             for (const TokensPerRank& tokens : splits(size, mean))
                 for (const auto& dtype : kDTypes)
-                    for (const std::int64_t hidden : {2880, 7168})
+                    for (const std::int64_t hidden : {16, 24, 2880, 7168})
                         check_combine(world, {.dtype = dtype.value, .hidden_dim = hidden, .tokens = tokens}, seed++);
     }
 }
@@ -196,14 +196,14 @@ TEST_CASE("10^4 mixed launches on one workspace, from graphs, with late ranks") 
         const std::vector<TokensPerRank> choices = splits(size, 24);
         FusedAllReduce largest = rows_of(DType::bfloat16, 7168, {});
         largest.num_tokens = 24 * size + size * size; // more rows than any split has
-        world.fill(largest, 77, kFp8Scale);
+        world.fill(largest, 77, 1);                   // a scale that suits fp8 and fp4
 
-        // What each call gives on each rank, from a first, lone run.
+        // What each call gives on each rank, from lone runs.
         struct Step {
             int kind; // dispatch, combine, all-reduce
             MoeDispatch dispatch;
             MoeCombine combine;
-            std::vector<DeviceBuffer<std::byte>> expected = {};
+            std::vector<DeviceBuffer<std::byte>> expected = {}, expected_scales = {};
         };
         FusedAllReduce allreduce = largest;
         allreduce.num_tokens = 5;
@@ -215,33 +215,53 @@ TEST_CASE("10^4 mixed launches on one workspace, from graphs, with late ranks") 
         const auto bytes_of = [&](const Step& step, int rank) {
             if (step.kind == 0) return output_bytes(gathered(step.dispatch));
             if (step.kind == 2) return output_bytes(allreduce);
-            return static_cast<std::size_t>(step.combine.tokens[static_cast<std::size_t>(rank)] * 7168) * 2;
+            return static_cast<std::size_t>(step.combine.tokens[static_cast<std::size_t>(rank)] *
+                                            step.combine.hidden_dim) *
+                   2;
+        };
+        const auto scale_bytes_in = [&](const Step& step) {
+            return step.kind == 0 ? scale_bytes_of(step.dispatch) : 0;
         };
         std::vector<Step> steps;
-        for (int i = 0; i < 50; ++i) {
+        for (int i = 0; i < 60; ++i) {
             const TokensPerRank& tokens = choices[random() % choices.size()];
-            Step& step = steps.emplace_back(Step{
-                .kind = static_cast<int>(random() % 3),
-                .dispatch = {.quant = random() % 2 ? Quant::fp8 : Quant::none, .hidden_dim = 7168, .tokens = tokens},
-                .combine = {.hidden_dim = 7168, .tokens = tokens}});
-            for (int rank = 0; rank < size; ++rank) enqueue_step(step, rank);
-            world.synchronize();
-            for (int rank = 0; rank < size; ++rank) {
-                const DeviceGuard guard(world.ranks[rank].device);
-                step.expected.emplace_back(std::max<std::size_t>(16, bytes_of(step, rank)));
-                copy_and_wait(step.expected.back().data(), world.ranks[rank].output.data(), bytes_of(step, rank));
-            }
+            const Quant quant = kQuants[i % 3].value;
+            const std::int64_t hidden = std::vector<std::int64_t>{16, 24, 2880, 7168, 7168}[random() % 5];
+            steps.push_back({.kind = static_cast<int>(random() % 3),
+                             .dispatch = {.quant = quant,
+                                          .scale_layout = random() % 2 ? ScaleLayout::swizzled : ScaleLayout::linear,
+                                          .hidden_dim = quant == Quant::fp4 && hidden == 24 ? 16 : hidden,
+                                          .tokens = tokens},
+                             .combine = {.hidden_dim = hidden, .tokens = tokens}});
         }
+        const auto keep = [](std::vector<DeviceBuffer<std::byte>>& copies, const void* from, std::size_t bytes) {
+            copies.emplace_back(std::max<std::size_t>(16, bytes));
+            copy_and_wait(copies.back().data(), from, bytes);
+        };
+        // Twice: the padding of swizzled scales keeps what the calls before have left there, the last ones included.
+        for (const bool keeps : {false, true})
+            for (Step& step : steps) {
+                for (int rank = 0; rank < size; ++rank) enqueue_step(step, rank);
+                world.synchronize();
+                for (int rank = 0; keeps && rank < size; ++rank) {
+                    const RankMemory& memory = world.ranks[rank];
+                    const DeviceGuard guard(memory.device);
+                    keep(step.expected, memory.output.data(), bytes_of(step, rank));
+                    keep(step.expected_scales, memory.scales.data(), scale_bytes_in(step));
+                }
+            }
 
-        // Every call is followed by a comparison of its output, which reads what the next dispatch of a faster rank
-        // would overwrite.
+        // Every call is followed by a comparison of its output, which begins beside it, and reads what the next
+        // dispatch of a faster rank would overwrite.
         world.replay(steps.size(), 200, 20, [&](std::size_t i, int rank, unsigned long long* wrong) {
-            enqueue_step(steps[i], rank);
-            if (const std::size_t words = bytes_of(steps[i], rank) / 4)
-                count_differences_kernel<<<4, 256, 0, world.ranks[rank].stream->get()>>>(
-                    reinterpret_cast<const unsigned*>(world.ranks[rank].output.data()),
-                    reinterpret_cast<const unsigned*>(steps[i].expected[static_cast<std::size_t>(rank)].data()), words,
-                    wrong);
+            const Step& step = steps[i];
+            const RankMemory& memory = world.ranks[rank];
+            const auto at = static_cast<std::size_t>(rank);
+            enqueue_step(step, rank);
+            count_differences_early(memory.output.data(), step.expected[at].data(), bytes_of(step, rank), wrong,
+                                    memory.stream->get());
+            count_differences_early(memory.scales.data(), step.expected_scales[at].data(), scale_bytes_in(step), wrong,
+                                    memory.stream->get());
         });
     }
 }

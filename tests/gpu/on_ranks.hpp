@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
 #include <string>
 
@@ -34,12 +35,17 @@ inline int largest_world() {
 /// Whether this rank process has come to the body it was started for.
 inline bool body_was_run = false;
 
+/// A supervisor ends ranks by SIGTERM when another rank has failed; doctest, whose handler a test case begins with,
+/// would report each as a crash of the test case.
+inline void end_quietly_when_told() { std::signal(SIGTERM, SIG_DFL); }
+
 /// Runs `body(communicator)` on `world_size` ranks, one GPU each. Test case names must have no comma, which ends a
 /// doctest filter.
 template <class Body>
 void on_ranks(int world_size, Body&& body, std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
     const Environment environment = read_environment();
     if (variable(environment, kRankVariable)) {
+        end_quietly_when_told();
         Communicator world = Communicator::connect(rank_environment(environment), timeout);
         body_was_run = true;
         body(world);

@@ -4,28 +4,8 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "tests/gpu/against_reference.cuh"
 
-#include <memory>
-
 using namespace crossover;
 using namespace crossover::testing;
-
-namespace {
-
-/// A row's intermediate results are rounded to dtype once or twice more than in the fused kernel.
-double separate_tolerance(const FusedAllReduce& call) {
-    if (call.quant != Quant::none) return 4e-2; // a value near the middle of two codes takes the other one
-    return call.dtype == DType::float32 ? 1e-6 : call.dtype == DType::float16 ? 2e-3 : 1e-2;
-}
-
-void check(InProcessWorld& world, const FusedAllReduce& call, std::uint64_t seed, double allowed) {
-    ReferenceCall reference = reference_of(call, 1, seed);
-    RelativeError error;
-    for (const std::int64_t token : {std::int64_t{0}, call.num_tokens / 2, call.num_tokens - 1})
-        check_row(world, call, reference, token, error);
-    CHECK(error.value() <= allowed);
-}
-
-} // namespace
 
 TEST_CASE("the unfused kernels, as one and one by one, agree with float64") {
     InProcessWorld world(1, std::size_t{16} << 20, std::size_t{1} << 20);
@@ -46,12 +26,13 @@ TEST_CASE("the unfused kernels, as one and one by one, agree with float64") {
                     shape.hidden_dim = hidden;
                     const FusedAllReduce call = world.call_of(shape, 0);
                     world.fill(shape, ++seed, quant_scale_of(shape));
+                    const ReferenceCall reference = reference_of(shape, 1, seed);
                     INFO(describe(Fused::oneshot, shape, 1));
                     for (const bool pdl : {false, true}) {
                         world.poison();
                         unfused::fused_norm(call, pdl, stream);
                         world.synchronize();
-                        check(world, shape, seed, tolerance(shape));
+                        check_rows(world, shape, reference);
 
                         world.poison();
                         const void* source = call.input;
@@ -64,7 +45,7 @@ TEST_CASE("the unfused kernels, as one and one by one, agree with float64") {
                         unfused::rmsnorm(call, source, result, pdl, stream);
                         if (quantized) unfused::quantize(call, normed.data(), pdl, stream);
                         world.synchronize();
-                        check(world, shape, seed, separate_tolerance(shape));
+                        check_rows(world, shape, reference, true);
                     }
                 }
 }
@@ -74,18 +55,11 @@ TEST_CASE("the unfused kernels, as one and one by one, agree with float64") {
 TEST_CASE("all-reduce and norm kernel in turn, chained by PDL, many times, with late ranks and a loaded memory") {
     int multiprocessors = 0;
     CROSSOVER_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0));
-    constexpr std::size_t kLoadBytes = std::size_t{64} << 20;
     for (const int size : {2, 4, 8}) {
         const int ranks_per_gpu = (size + gpu_count() - 1) / gpu_count();
         InProcessWorld world(size, std::size_t{16} << 20, std::size_t{64} << 20);
         for (Workspace& workspace : world.workspaces) workspace.timeout_ns = 500'000'000;
-        std::vector<DeviceBuffer<std::byte>> load;
-        std::vector<std::unique_ptr<Stream>> load_streams;
-        for (const RankMemory& memory : world.ranks) {
-            const DeviceGuard guard(memory.device);
-            load.emplace_back(2 * kLoadBytes);
-            load_streams.push_back(std::make_unique<Stream>());
-        }
+        MemoryLoad load(world);
         for (const std::int64_t hidden : {2048, 2880, 5120, 7168, 8192})
             for (const std::int64_t tokens : {24, 384, 512, 768})
                 for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
@@ -101,7 +75,8 @@ TEST_CASE("all-reduce and norm kernel in turn, chained by PDL, many times, with 
                         reduced.emplace_back(output_bytes(shape));
                         expected.emplace_back(output_bytes(shape));
                         wrong.emplace_back(1);
-                        CROSSOVER_CUDA_CHECK(cudaMemset(wrong.back().data(), 0, sizeof(unsigned long long)));
+                        CROSSOVER_CUDA_CHECK(cudaMemsetAsync(wrong.back().data(), 0, sizeof(unsigned long long),
+                                                             world.ranks[rank].stream->get()));
                     }
                     const auto pair = [&](int rank) {
                         const cudaStream_t stream = world.ranks[rank].stream->get();
@@ -148,14 +123,8 @@ TEST_CASE("all-reduce and norm kernel in turn, chained by PDL, many times, with 
                     });
                     for (int replay = 0; replay < 100; ++replay) {
                         each_rank([&](int rank) {
-                            const auto at = static_cast<std::size_t>(rank);
-                            // Copies within the GPU and to the next one: the kernels' stores take longer, unequally.
-                            if (replay % 4 == 0)
-                                for (std::byte* const to :
-                                     {load[at].data(), load[static_cast<std::size_t>((rank + 1) % size)].data()})
-                                    CROSSOVER_CUDA_CHECK(cudaMemcpyAsync(to, load[at].data() + kLoadBytes, kLoadBytes,
-                                                                         cudaMemcpyDefault, load_streams[at]->get()));
-                            graphs[at].launch(world.ranks[rank].stream->get());
+                            if (replay % 4 == 0) load.enqueue(rank);
+                            graphs[static_cast<std::size_t>(rank)].launch(world.ranks[rank].stream->get());
                         });
                         if (replay % 20 == 19) world.synchronize();
                     }
@@ -168,7 +137,7 @@ TEST_CASE("all-reduce and norm kernel in turn, chained by PDL, many times, with 
                                                         sizeof differences, cudaMemcpyDefault));
                         CHECK(differences == 0);
                     });
-                    for (const auto& stream : load_streams) stream->synchronize();
+                    load.synchronize();
                     world.reset();
                 }
     }

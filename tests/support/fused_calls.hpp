@@ -8,10 +8,13 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace crossover::testing {
 
@@ -118,26 +121,92 @@ struct RowBytes {
     std::span<const std::byte> scales;   // fp4: those of all rows
 };
 
-/// Against the reference; adds to `error`. The residual is known bit for bit: the inputs' sums are exact in fp32.
+/// The fp4 scales of one row, in block order, from those of all rows; empty otherwise.
+inline std::vector<std::uint8_t> scales_of_row(const FusedAllReduce& call, std::int64_t token,
+                                               std::span<const std::byte> scales) {
+    std::vector<std::uint8_t> of_row;
+    const std::int64_t blocks = call.quant == Quant::fp4 ? call.hidden_dim / kFp4BlockSize : 0;
+    for (std::int64_t block = 0; block < blocks; ++block)
+        of_row.push_back(static_cast<std::uint8_t>(scales[scale_offset(call.scale_layout, token, block, blocks)]));
+    return of_row;
+}
+
+/// The residual is known bit for bit: the inputs' sums are exact in fp32.
+inline void check_residual(const FusedAllReduce& call, const ReferenceRow& expected,
+                           std::span<const std::byte> residual) {
+    const auto codes = unpack_codes(format_of(call.dtype), residual);
+    std::size_t wrong = 0;
+    for (std::size_t c = 0; c < codes.size(); ++c)
+        wrong += decode(format_of(call.dtype), codes[c]) != expected.reduced[c];
+    CHECK(wrong == 0);
+}
+
+/// Against the reference; adds to `error`.
 inline void check_row(const FusedAllReduce& call, const ReferenceCall& reference, std::int64_t token,
                       const RowBytes& row, RelativeError& error) {
     const ReferenceRow expected = reference_row(reference, token);
     const auto codes = unpack_codes(output_format(reference), row.output);
-    std::vector<std::uint8_t> scales;
-    if (call.quant == Quant::fp4) {
-        const std::int64_t blocks = call.hidden_dim / kFp4BlockSize;
-        for (std::int64_t block = 0; block < blocks; ++block)
-            scales.push_back(
-                static_cast<std::uint8_t>(row.scales[scale_offset(call.scale_layout, token, block, blocks)]));
-    }
-    error.add(dequantized(reference, codes, scales), expected.output);
+    error.add(dequantized(reference, codes, scales_of_row(call, token, row.scales)), expected.output);
+    check_residual(call, expected, row.residual);
+}
 
-    if (row.residual.empty()) return;
-    const auto residual = unpack_codes(format_of(call.dtype), row.residual);
-    std::size_t wrong = 0;
-    for (std::size_t c = 0; c < residual.size(); ++c)
-        wrong += decode(format_of(call.dtype), residual[c]) != expected.reduced[c];
+/// Where a value lies that is known but for rounding errors; 0 is not inside.
+struct Interval {
+    double low, high;
+};
+
+/// With the relative error of fp32 that a norm and a quantization may have. In units of 2^-24, one rounding: of a sum
+/// of squares 33 (at most 34 additions one after the other in row_sum.cuh's order), halved by the root; rsqrtf 4 (two
+/// ulp), the two products of the norm 2, quantization 3. 26 in all; 2^-19 is 32.
+inline Interval with_fp32_error(Interval x) {
+    return {x.low - 0x1p-19 * std::fabs(x.low), x.high + 0x1p-19 * std::fabs(x.high)};
+}
+
+/// A row of fp8 or fp4 codes of values y. The values are compared one by one: each must be the rounding of a number
+/// that y and fp32 allow. A relative error over the row would not do: in fp4, where neighbouring codes are 17 to 100 %
+/// apart, many values are ties by construction (a bfloat16 of 8 bits divided by a scale of 4), and which of them fp32
+/// keeps decides over 2 %; while a fault in one element of a thousand changes it by less.
+inline void check_quantized(const ReferenceCall& reference, std::vector<Interval> y,
+                            std::span<const std::uint32_t> codes, std::span<const std::uint8_t> scales) {
+    const NumberFormat format = output_format(reference);
+    REQUIRE(codes.size() == y.size());
+    for (Interval& of : y) of = with_fp32_error(of);
+    double factor = 1 / double{reference.fp8_scale};
+    std::size_t wrong = 0, wrong_scales = 0;
+    for (std::size_t i = 0; i < y.size(); ++i) {
+        if (reference.quant == Quant::fp4 && i % kFp4BlockSize == 0) {
+            double least = 0, most = 0; // the block's largest magnitude
+            for (std::size_t k = i; k < i + kFp4BlockSize; ++k) {
+                least = std::max(least, std::min(std::fabs(y[k].low), std::fabs(y[k].high)));
+                most = std::max({most, std::fabs(y[k].low), std::fabs(y[k].high)});
+            }
+            const std::uint8_t code = scales[i / kFp4BlockSize];
+            wrong_scales += code < encode(kE4M3, reference.fp4_global_scale * least / 6) ||
+                            code > encode(kE4M3, reference.fp4_global_scale * most / 6);
+            const double scale = decode(kE4M3, code);
+            factor = scale == 0 ? 0 : reference.fp4_global_scale / scale;
+        }
+        const double value = decode(format, codes[i]);
+        wrong += !(rounded(format, y[i].low * factor) <= value && value <= rounded(format, y[i].high * factor));
+    }
     CHECK(wrong == 0);
+    CHECK(wrong_scales == 0);
+}
+
+/// A row that was normed and then quantized by separate kernels, which round y to dtype in between: up to 2^-8 in
+/// bfloat16, so that of the values near the middle of two codes, or a block's scale near that of two scales, some take
+/// the other one than float64 (simulated: 2 to 5 % of relative error in fp4, 24 % in a row of one block).
+inline void check_separate_row(const FusedAllReduce& call, const ReferenceCall& reference, std::int64_t token,
+                               const RowBytes& row) {
+    const ReferenceRow expected = reference_row(reference, token);
+    std::vector<Interval> rounded_norm;
+    for (const double y : expected.normed) {
+        const Interval in_fp32 = with_fp32_error({y, y});
+        rounded_norm.push_back({rounded(call.dtype, in_fp32.low), rounded(call.dtype, in_fp32.high)});
+    }
+    check_quantized(reference, std::move(rounded_norm), unpack_codes(output_format(reference), row.output),
+                    scales_of_row(call, token, row.scales));
+    check_residual(call, expected, row.residual);
 }
 
 /// How far a result may be from float64: norm and quantization round once, and rarely to the neighbour.

@@ -62,21 +62,20 @@ inline OwnRow own_row(const TokensPerRank& tokens, std::int64_t row) {
     return {rank, row};
 }
 
-/// One row of a dispatch's output, against float64; adds to `error`. `scales` are those of all rows.
+/// One row of a dispatch's output, against float64. `scales` are those of all rows.
 inline void check_dispatched(const MoeDispatch& call, int world, std::uint64_t seed, std::int64_t row,
-                             std::span<const std::byte> output, std::span<const std::byte> scales,
-                             RelativeError& error) {
+                             std::span<const std::byte> output, std::span<const std::byte> scales) {
     const ReferenceCall reference = reference_of(gathered(call), world, seed);
     const OwnRow own = own_row(call.tokens, row);
-    std::vector<std::uint8_t> row_scales;
-    const std::int64_t blocks = call.quant == Quant::fp4 ? call.hidden_dim / kFp4BlockSize : 0;
-    for (std::int64_t block = 0; block < blocks; ++block)
-        row_scales.push_back(static_cast<std::uint8_t>(scales[scale_offset(call.scale_layout, row, block, blocks)]));
     const auto codes = unpack_codes(output_format(reference), output);
     const ReferenceRow expected = dispatched_row(reference, own.rank, own.token);
-    error.add(dequantized(reference, codes, row_scales), expected.output);
-    if (call.quant != Quant::fp4)
+    if (call.quant != Quant::fp4) {
         CHECK(codes == expected.codes); // scaled by a power of two: exact but for one rounding
+        return;
+    }
+    std::vector<Interval> y;
+    for (const double value : expected.reduced) y.push_back({value, value});
+    check_quantized(reference, std::move(y), codes, scales_of_row(gathered(call), row, scales));
 }
 
 } // namespace crossover::testing
