@@ -142,8 +142,8 @@ SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Worksp
     const std::size_t rows_a_stage = sharded ? static_cast<std::size_t>(world) : 1;
     const std::size_t row_bytes = slots.gather_stage_bytes + slots.push_stage_bytes / rows_a_stage;
     const std::size_t cta_room = slots.generation_bytes / ctas, rounded_up = sharded ? slots.push_stage_bytes : 0;
-    const int fewest = 2 + launch.push_ahead + (gathers ? launch.consume_behind : launch.push_ahead) +
-                       (sharded ? world - 1 : 0);
+    const int fewest =
+        2 + launch.push_ahead + (gathers ? launch.consume_behind : launch.push_ahead) + (sharded ? world - 1 : 0);
     const Rings ring = rings(fewest, iterations, (cta_room - std::min(cta_room, rounded_up)) / row_bytes);
     slots.fence_rows = ring.fence_rows;
     slots.push_stages = static_cast<int>(ceil_div(ring.rows, static_cast<std::int64_t>(rows_a_stage)));
@@ -200,8 +200,8 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
     if (unsupported_call(call)) return launch; // no shape to choose for; unsupported() will say so
     const int units = units_per_row(call);
     // Few tokens: spread each row over multiprocessors, for latency. Many: CTAs of at most 16 units, a unit a warp,
-    // which was up to 10 % faster than 32 units of two a warp (8192 elements, 1–4 MiB); from 8 MiB two units a warp and
-    // twice the CTAs were as fast or 1 % faster.
+    // which was up to 10 % faster than 32 units of two a warp (8192 elements, 1–4 MiB; oneshot 3 % at 16 MiB); above
+    // 16 MiB two units a warp and twice the CTAs were as fast or 1 % faster.
     const bool clusters_exist = compute_capability_major >= 9;
     const int widest = !clusters_exist ? 1 : call.num_tokens <= 4 ? 16 : call.num_tokens <= 32 ? 8 : 1;
     while (launch.cluster_size < widest && 2 * launch.cluster_size <= units) launch.cluster_size *= 2;
@@ -210,12 +210,19 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
         launch.cluster_size *= 2;
     const auto per_cta = static_cast<int>(ceil_div(units, launch.cluster_size));
     const std::int64_t bytes = call.num_tokens * call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype));
-    int per_warp = bytes > 8 << 20 && per_cta > 4 ? 2 : 1;
+    int per_warp = bytes > 16 << 20 && per_cta > 4 ? 2 : 1;
     while (per_warp < kMaxUnitsPerWarp && ceil_div(per_cta, per_warp) > kWarps) per_warp *= 2;
     launch.threads = static_cast<int>(std::min<std::int64_t>(ceil_div(per_cta, per_warp), kWarps)) * kWarp;
 
     const int ctas_per_multiprocessor = kMaxThreads / launch.threads;
     launch.clusters = std::max(1, multiprocessors * ctas_per_multiprocessor / launch.cluster_size);
+    // Twoshot in one iteration of half as wide clusters, two units a warp, rather than in two: 7 % (128 × 8192).
+    const bool halves = launch.cluster_size % 2 == 0 && per_warp == 1 && per_cta > kWarps / 2;
+    if (algorithm == Fused::twoshot && halves && call.num_tokens > launch.clusters &&
+        call.num_tokens <= 2 * launch.clusters) {
+        launch.cluster_size /= 2;
+        launch.clusters *= 2;
+    }
     // Fewer clusters until the rings fit.
     while (launch.clusters > 1 && unsupported(algorithm, call, workspace, launch)) {
         const std::size_t cta = slot_layout(algorithm, call, workspace, launch).cta_bytes;

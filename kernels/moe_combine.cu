@@ -49,7 +49,6 @@ __global__ void __launch_bounds__(kMaxThreads) combine_kernel(const __grid_const
     Patience patience(a.peers, a.timeout_ns);
 
     const unsigned current = enter_launch(reinterpret_cast<Control*>(local), generation);
-    warm_parameters(a);
 
     pdl_wait();
     pdl_trigger();

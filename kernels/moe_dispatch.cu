@@ -92,7 +92,6 @@ __global__ void __launch_bounds__(kMaxThreads) dispatch_kernel(const __grid_cons
 
     if (thread == 0) missing = 0;
     const unsigned current = enter_launch(reinterpret_cast<Control*>(local), generation);
-    warm_parameters(a);
 
     pdl_wait();
     pdl_trigger();

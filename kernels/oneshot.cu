@@ -32,8 +32,8 @@ __global__ void __launch_bounds__(kMaxThreads) oneshot_kernel(const __grid_const
     };
     // This thread's slots: offset from a rank's base, without stage and sender.
     const std::size_t slots = kControlBytes + enter_launch(control, generation) * a.slots.generation_bytes +
-                              blockIdx.x * a.slots.cta_bytes +
-                              place.local_unit * kUnitBytes + place.lane * kVectorBytes;
+                              blockIdx.x * a.slots.cta_bytes + place.local_unit * kUnitBytes +
+                              place.lane * kVectorBytes;
     std::byte* destination[N - 1]; // every rank begins with another one
 #pragma unroll
     for (int hop = 1; hop < N; ++hop) {
@@ -41,7 +41,6 @@ __global__ void __launch_bounds__(kMaxThreads) oneshot_kernel(const __grid_const
         destination[hop - 1] = a.peers.base[peer] + slots + without(peer, rank) * a.slots.push_sender_bytes;
         keep(destination[hop - 1]);
     }
-    warm_parameters(a);
 
     pdl_wait();
     pdl_trigger();

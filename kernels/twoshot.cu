@@ -41,8 +41,7 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     };
     // Offsets from a rank's base, without stage. N consecutive units have N owners: at each they share one pushed slot.
     const std::size_t slots = kControlBytes + enter_launch(control, generation) * a.slots.generation_bytes +
-                              blockIdx.x * a.slots.cta_bytes +
-                              place.lane * kVectorBytes;
+                              blockIdx.x * a.slots.cta_bytes + place.lane * kVectorBytes;
     const auto push_slot = [&](int sender, int k) {
         return slots + sender * a.slots.push_sender_bytes + (place.local_unit + k) / N * kUnitBytes;
     };
@@ -59,8 +58,6 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
         gather_at[hop] = a.peers.base[(rank + hop + 1) % N] + gather_slots;
         keep(gather_at[hop]);
     }
-
-    warm_parameters(a);
 
     pdl_wait();
     pdl_trigger();

@@ -50,14 +50,12 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
             if (place.has(a, k)) x[k] = load_tensor(a.input, place.vector(a, place.token(a, iteration), k));
     };
     // Offsets from a rank's base, without stage.
-    const std::size_t slots = kControlBytes + enter_launch(control, generation) * a.slots.generation_bytes +
-                              blockIdx.x * a.slots.cta_bytes;
+    const std::size_t slots =
+        kControlBytes + enter_launch(control, generation) * a.slots.generation_bytes + blockIdx.x * a.slots.cta_bytes;
     const std::size_t push_slots = slots + place.local_unit * kUnitBytes + place.lane * kVectorBytes;
     // A lane beyond the payload looks at its last slot, and leaves it as it is.
     const std::size_t gather_slots = slots + a.slots.gather_offset + place.local_unit * payload.kBytes +
                                      min(place.lane, payload.kVectors - 1) * kVectorBytes;
-
-    warm_parameters(a);
 
     pdl_wait();
     pdl_trigger();

@@ -14,7 +14,6 @@ __global__ void __launch_bounds__(kMaxThreads) fused_norm_kernel(const __grid_co
     const Place place(a);
     Epilogue<D, Q, K> epilogue(a, place);
     RowSum row_sum(shared, a.units_per_row, a.units_per_cta, a.cluster_size);
-    warm_parameters(a);
     pdl_wait();
     pdl_trigger();
 
@@ -40,7 +39,6 @@ __global__ void __launch_bounds__(kMaxThreads) fused_norm_kernel(const __grid_co
 
 template <DType D>
 __global__ void __launch_bounds__(kMaxThreads) add_residual_kernel(const __grid_constant__ Arguments a) {
-    warm_parameters(a);
     pdl_wait();
     pdl_trigger();
     const std::int64_t vectors = std::int64_t{a.num_tokens} * a.vectors_per_row;
@@ -55,7 +53,6 @@ template <DType D, Quant Q, int K>
 __global__ void __launch_bounds__(kMaxThreads) quantize_kernel(const __grid_constant__ Arguments a) {
     const Place place(a);
     const Epilogue<D, Q, K> epilogue(a, place);
-    warm_parameters(a);
     pdl_wait();
     pdl_trigger();
     for (int iteration = 0; iteration < place.iterations; ++iteration) {

@@ -34,9 +34,9 @@ constexpr int payload_vectors(DType dtype, Quant quant) {
 ///   sharded  [stage][sender but me][unit], then [stage][payload of a unit] for the finished row
 struct SlotLayout {
     static constexpr int kNoFence = 1 << 30;
-    int push_stages = 1;   // ring of rows that are being sent
+    int push_stages = 1;       // ring of rows that are being sent
     int fence_rows = kNoFence; // between fences; none where no slot is used twice in a launch
-    int gather_stages = 0; // ring of rows that are being gathered; 0 in oneshot
+    int gather_stages = 0;     // ring of rows that are being gathered; 0 in oneshot
     std::size_t push_sender_bytes = 0;
     std::size_t push_stage_bytes = 0;
     std::size_t gather_offset = 0;

@@ -19,8 +19,8 @@ namespace crossover::device {
 
 /// Counts this CTA in and gives this launch's generation, 0 or 1. By all threads of the block, before pdl_wait() and
 /// pdl_trigger(): a launch begins when all CTAs of the one before it have triggered, so they have been counted, and
-/// 0.25 µs of waiting for the count lie in the shadow of that launch. One thread of each CTA counts: a thousand warps at
-/// one address were seen to cost a microsecond.
+/// 0.25 µs of waiting for the count lie in the shadow of that launch. One thread of each CTA counts: a thousand warps
+/// at one address were seen to cost a microsecond.
 __device__ __forceinline__ unsigned enter_launch(Control* control, unsigned& shared) {
     if (threadIdx.x == 0) {
         shared = load_relaxed_gpu(&control->arrivals) / kLaunch % 2;

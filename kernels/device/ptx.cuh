@@ -71,14 +71,6 @@ template <class T>
 __device__ __forceinline__ void keep(T& value) {
     asm volatile("" : "+l"(value));
 }
-/// Has a kernel's parameters in the constant cache: each line costs the first to read it 0.1 µs or more.
-template <class T>
-__device__ __forceinline__ void warm_parameters(const T& parameters) {
-    const auto* const words = reinterpret_cast<const unsigned*>(&parameters);
-#pragma unroll
-    for (std::size_t i = 0; i < sizeof(T) / sizeof(unsigned); i += 16) asm volatile("" ::"r"(words[i]));
-}
-
 __device__ __forceinline__ std::uint64_t global_nanoseconds() {
     std::uint64_t time;
     asm volatile("mov.u64 %0, %globaltimer;" : "=l"(time));

@@ -36,8 +36,6 @@ void fence_gpu();
 void fence_system();
 template <class T>
 void keep(T&) {}
-template <class T>
-void warm_parameters(const T&) {}
 std::uint64_t global_nanoseconds();
 
 void pdl_wait();
