@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kMaxThreads) oneshot_kernel(const __grid_const
     load(0);
 
     const auto push = [&] {
-        fence.before_push();
+        fence.before_row();
 #pragma unroll
         for (int k = 0; k < K; ++k) {
             if (!place.has(a, k)) continue;

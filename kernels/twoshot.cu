@@ -64,7 +64,6 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     load(0);
 
     const auto push = [&] {
-        fence.before_push();
 #pragma unroll
         for (int k = 0; k < K; ++k)
             if (place.has(a, k) && owner(k) != rank)
@@ -109,6 +108,7 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
 
     for (int step = -a.push_ahead; step < place.iterations + a.consume_behind; ++step) {
         const int next = step + a.push_ahead;
+        if (step < place.iterations) fence.before_row(); // also after the last push: rows are still gathered
         if (next < place.iterations) push();
         if (next + 1 < place.iterations) load(next + 1);
         if (step >= 0 && step < place.iterations) serve(step);

@@ -62,7 +62,6 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
     load(0);
 
     const auto push = [&](int iteration) {
-        fence.before_push();
         const int to = owner(iteration);
         if (to != rank) {
             std::byte* const slot =
@@ -125,6 +124,7 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
 
     for (int step = -a.push_ahead; step < place.iterations + a.consume_behind; ++step) {
         const int next = step + a.push_ahead, last = step - a.consume_behind;
+        if (step < place.iterations) fence.before_row(); // also after the last push: rows are still gathered
         if (next < place.iterations) push(next);
         if (next + 1 < place.iterations) load(next + 1);
         if (step >= 0 && step < place.iterations) {

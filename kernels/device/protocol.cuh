@@ -92,11 +92,11 @@ __device__ __forceinline__ void receive(Vector* v, Slot slot, Wanted wanted, Pee
         if (wanted(i)) store_slot(slot(i), empty_vector());
 }
 
-/// Before every push, in order of rows.
+/// Before every row that is pushed, in order.
 class PeriodicFence {
   public:
     __device__ explicit PeriodicFence(int rows) : rows_(rows), left_(rows) {}
-    __device__ __forceinline__ void before_push() {
+    __device__ __forceinline__ void before_row() {
         if (left_ == 0) {
             fence_system();
             left_ = rows_;
