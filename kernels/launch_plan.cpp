@@ -199,12 +199,14 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
     LaunchParameters launch;
     if (unsupported_call(call)) return launch; // no shape to choose for; unsupported() will say so
     const int units = units_per_row(call);
-    // Few tokens: spread each row over multiprocessors, for latency. Many: CTAs of at most 16 units, a unit a warp,
+    // Few tokens: spread each row over multiprocessors, four units or more on each, for latency (rows of eight units
+    // or fewer were 2–7 % faster in one CTA, others 1–3 % faster than with fewer units). Many: CTAs of at most 16 units, a unit a warp,
     // which was up to 10 % faster than 32 units of two a warp (8192 elements, 1–4 MiB; oneshot 3 % at 16 MiB); above
     // 16 MiB two units a warp and twice the CTAs were as fast or 1 % faster.
     const bool clusters_exist = compute_capability_major >= 9;
-    const int widest = !clusters_exist ? 1 : call.num_tokens <= 4 ? 16 : call.num_tokens <= 32 ? 8 : 1;
-    while (launch.cluster_size < widest && 2 * launch.cluster_size <= units) launch.cluster_size *= 2;
+    constexpr int kFewest = 4;
+    const int widest = !clusters_exist || units <= 8 ? 1 : call.num_tokens <= 4 ? 16 : call.num_tokens <= 32 ? 8 : 1;
+    while (launch.cluster_size < widest && 2 * kFewest * launch.cluster_size <= units) launch.cluster_size *= 2;
     constexpr int kWarps = kMaxThreads / kWarp;
     while (clusters_exist && launch.cluster_size < kMaxClusterSize && ceil_div(units, launch.cluster_size) > kWarps)
         launch.cluster_size *= 2;

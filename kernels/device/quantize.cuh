@@ -8,15 +8,17 @@
 namespace crossover::device {
 
 /// The e2m1 code (0…15) nearest to x, ties to even, |x| > 6 (and NaN, to +6) saturating: exact, with no conversion
-/// instruction. The grid's step is 1/2 below 2, 1 below 4 and 2 up to 6; adding 2²³ rounds to a whole number of steps,
-/// and a code is even exactly when its step count is, so ties agree.
+/// instruction, in few others: a launch of one token runs through its code once, which costs by the instruction.
+/// From 2^e on, e = 0…2, the grid's step is 2^(e−1), below 1 it is that of e = 0. Adding 2^(e+22), whose last bit is
+/// worth a step, leaves the number of steps in the sum's low bits, rounded; the code is that and 2·e. A code is even
+/// exactly when its number of steps is, so ties agree.
 __device__ __forceinline__ unsigned e2m1_software(float x) {
-    const float magnitude = fminf(fabsf(x), 6.0f);
-    const float steps_per_one = magnitude < 2.0f ? 2.0f : magnitude < 4.0f ? 1.0f : 0.5f;
-    const unsigned first = magnitude < 2.0f ? 0u : magnitude < 4.0f ? 2u : 4u;
-    const unsigned steps = __float_as_uint(__fmaf_rn(magnitude, steps_per_one, 8388608.0f)) & 0xFu;
-    const unsigned sign = x < 0.0f || (x == 0.0f && signbit(x)) ? 8u : 0u;
-    return sign | (first + steps);
+    const float clamped = fmaxf(fminf(x, 6.0f), -6.0f); // in this order, which makes NaN +6
+    const unsigned bits = __float_as_uint(clamped), kOne = 127u << 23;
+    const unsigned power = max(bits & 0x7F800000u, kOne); // 2^e
+    const unsigned sum = __float_as_uint(fabsf(clamped) + __uint_as_float(power + (22u << 23)));
+    const unsigned code = sum + (sum >> 22) - 2 * (127 + 22);
+    return (code & 7u) | (bits >> 28 & 8u);
 }
 
 /// Two codes in a byte, `low` in the low nibble.
@@ -74,9 +76,9 @@ __device__ __forceinline__ Quantized<D, Q> quantized(const Floats<D>& y, float f
         for (int offset = 1; offset < kLanesPerBlock<D>; offset *= 2)
             largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, offset));
         result.block_scale =
-            static_cast<unsigned char>(e4m3_pair(__fdiv_rn(__fmul_rn(factor, largest), 6.0f), 0.0f) & 0xFF);
+            static_cast<unsigned char>(e4m3_pair(__fmul_rn(__fmul_rn(factor, largest), 1.0f / 6.0f), 0.0f) & 0xFF);
         const float scale_back = e4m3_to_float(result.block_scale);
-        const float block_factor = scale_back == 0.0f ? 0.0f : __fdiv_rn(factor, scale_back);
+        const float block_factor = scale_back == 0.0f ? 0.0f : __fdividef(factor, scale_back);
         unsigned codes = 0;
 #pragma unroll
         for (int i = 0; i < kSize / 2; ++i)
