@@ -111,6 +111,24 @@ std::vector<Content> limit_row(const Cell& cell) {
             gain_text(cell.twoshot)};
 }
 
+/// How to read the limits of these cells.
+std::string summary_words(const std::vector<Cell>& cells) {
+    const auto moe = [](const Cell& cell) { return is_moe(cell.key.pattern); };
+    std::string words = "Sizes are bytes of one rank's input tensor (tokens × hidden_dim × element size), inclusive";
+    if (cells.empty() || !std::ranges::all_of(cells, moe))
+        words +=
+            ": up to “oneshot max” use oneshot, above it and up to “twoshot max” twoshot, above that the baseline, "
+            "the fastest unfused algorithm there. 0 means never; “≥” that it was still the fastest at the largest "
+            "size measured. The gain at an edge is the time of the next algorithm over this one's, at the largest "
+            "measured size not above the limit";
+    words += ". ";
+    if (std::ranges::any_of(cells, moe))
+        words += "Of MoE operations they are the mean over the ranks: below “quantize before gather from” and "
+                 "“reduce-scatter from” use the baseline, which is the fastest without that, and from there on what "
+                 "displaces it; their gain at an edge is at the smallest measured size from the limit on. ";
+    return words + "Regret is the time with the table ÷ the time with the best algorithm at that point − 1.";
+}
+
 std::string summary_section(const Table& table) {
     std::string out = "<h2>Limits</h2>\n";
     for (auto cell = table.cells.begin(); cell != table.cells.end();) {
@@ -138,16 +156,7 @@ std::string summary_section(const Table& table) {
         if (!notes.empty()) out += "<ul class=\"facts\">\n" + notes + "</ul>\n";
     }
     if (table.cells.empty()) out += "<p>The table has no cells.</p>\n";
-    return out +
-           element("p",
-                   "Sizes are bytes of one rank's input tensor (tokens × hidden_dim × element size), inclusive: "
-                   "up to “oneshot max” use oneshot, above it and up to “twoshot max” twoshot, above that the "
-                   "baseline, the fastest unfused algorithm there. 0 means never; “≥” that it was still the "
-                   "fastest at the largest size measured. The gain at an edge is the time of the next algorithm "
-                   "over this one's, at the largest measured size not above the limit. Regret is the time with "
-                   "the table ÷ the time with the best algorithm at that point − 1.",
-                   "soft") +
-           "\n";
+    return out + element("p", summary_words(table.cells), "soft") + "\n";
 }
 
 void add_regret_rows(std::vector<std::vector<Content>>& rows, const NamedRegret& loss) {
@@ -217,6 +226,24 @@ std::string hidden_dim_table(const Material& material, const Cell& cell) {
     return "<h4>Is it bytes? Limits of each hidden_dim alone</h4>\n" + html::table(rows);
 }
 
+/// Of the curves. What is set against what is the pattern's.
+std::string curves_caption(Pattern pattern) {
+    std::string contest = "the fused algorithms against the fastest unfused one", challenger = "a fused one";
+    if (is_moe_dispatch(pattern)) {
+        contest = "the algorithms that quantize before the gather against the fastest that quantizes after it";
+        challenger = "one that quantizes before the gather";
+    } else if (is_moe(pattern)) {
+        contest = "the algorithms that reduce-scatter against the fastest that all-reduces";
+        challenger = "one that reduce-scatters";
+    }
+    return "Lines: median over hidden_dims; dots: single hidden_dims. " +
+           std::string(is_moe(pattern) ? "Dashed vertical: the limit, with its 95 % interval shaded."
+                                       : "Dashed verticals: the limits, with their 95 % intervals shaded.") +
+           " Strip: what the table chooses. Below: " + contest +
+           " at each point, on a scale stretched around 0; the shaded guard band is what " + challenger +
+           " must win by.";
+}
+
 std::string cell_body(const Material& material, const Cell& cell) {
     std::string out = "<ul class=\"facts\">\n";
     for (const std::string& fact : cell_facts(cell)) out += element("li", fact) + "\n";
@@ -229,12 +256,8 @@ std::string cell_body(const Material& material, const Cell& cell) {
                                                .guard_band = material.report.fit.guard_band,
                                                .styles = material.styles});
     if (curves.empty()) return out + "<p class=\"soft\">No sample of this cell has a time.</p>\n";
-    out +=
-        "<figure class=\"curves\">\n" + curve_key(*observations, material.styles) + curves +
-        "<figcaption>Lines: median over hidden_dims; dots: single hidden_dims. Dashed verticals: the limits, with "
-        "their 95 % intervals shaded. Strip: what the table chooses. Below: the fused algorithms against the fastest "
-        "unfused one at each point, on a scale stretched around 0; the shaded guard band is what a fused one must "
-        "win by.</figcaption>\n</figure>\n";
+    out += "<figure class=\"curves\">\n" + curve_key(*observations, material.styles) + curves +
+           element("figcaption", curves_caption(cell.key.pattern)) + "\n</figure>\n";
     out += "<h4>Regret map</h4>\n<figure class=\"map\">\n" + regret_key() +
            regret_map(cell, *observations, find_observations(material.held_out, cell.key), material.styles) +
            "<figcaption>Colour: time lost by the table's choice against the best algorithm measured there. Bar: the "

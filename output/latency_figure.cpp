@@ -21,13 +21,59 @@ using svg::Axis;
 using svg::Vertex;
 
 constexpr double kWidth = 760;
-constexpr double kLimitRows[] = {13, 28}; // baselines of the limits' labels: oneshot, twoshot
+constexpr double kLimitRows[] = {13, 28}; // baselines of the limits' labels: oneshot, twoshot; MoE has one
 constexpr double kTimeTop = 38, kTimeBottom = 290;
 constexpr double kStripTop = 297, kStripHeight = 9;
 constexpr double kRatioTop = 336, kRatioBottom = 486;
 constexpr double kHeight = 526;
 
 double log2_of(std::uint64_t bytes) { return std::log2(static_cast<double>(bytes)); }
+
+/// What a cell's limits tell apart.
+struct Sides {
+    std::string_view challengers, baselines;
+};
+
+constexpr Sides sides_of(Pattern pattern) {
+    if (is_moe_dispatch(pattern)) return {"quantize before gather", "quantize after gather"};
+    if (is_moe(pattern)) return {"reduce-scatter", "all-reduce"};
+    return {"fused", "unfused"};
+}
+
+/// A limit of a cell, as drawn. What a cell without one says is in the label.
+struct Limit {
+    std::string name; // "oneshot max"
+    std::string text;
+    std::string style;
+    std::optional<std::uint64_t> bytes; // none, or 0: no line
+    std::optional<std::array<std::uint64_t, 2>> ci95;
+    std::string ci_text;
+};
+
+std::vector<Limit> limits_of(const Cell& cell, const AlgorithmStyles& styles) {
+    if (is_moe(cell.key.pattern)) {
+        // In the colour of what is used from there on, or else of the baseline.
+        const std::optional<std::uint64_t> bytes = cell.onset ? cell.onset->min_bytes : std::nullopt;
+        const std::string_view name = bytes ? select_algorithm(cell, *bytes) : cell.baseline;
+        return {{.name = std::string(sides_of(cell.key.pattern).challengers) + " from",
+                 .text = onset_text(cell),
+                 .style = styles.style(name),
+                 .bytes = bytes,
+                 .ci95 = cell.onset ? cell.onset->ci95 : std::nullopt,
+                 .ci_text = onset_ci_text(cell.onset)}};
+    }
+    std::vector<Limit> limits;
+    for (const auto& [name, threshold] :
+         {std::pair(algorithm::oneshot, &cell.oneshot), std::pair(algorithm::twoshot, &cell.twoshot)})
+        limits.push_back({.name = std::string(name) + " max",
+                          .text = threshold_text(cell, *threshold),
+                          .style = styles.style(name),
+                          .bytes = *threshold ? std::optional((*threshold)->max_bytes) : std::nullopt,
+                          .ci95 = *threshold ? (*threshold)->ci95 : std::nullopt,
+                          .ci_text = ci_text(*threshold)});
+    if (cell.oneshot == cell.twoshot) limits.back().ci95.reset(); // is drawn already
+    return limits;
+}
 
 struct CurvePoint {
     double log2_bytes = 0;
@@ -65,17 +111,17 @@ std::vector<Curve> time_curves(const CellObservations& observations) {
         observations, [](const std::string&) { return true; }, [](double ln_us, const Point&) { return ln_us; });
 }
 
-/// ln(fused ÷ fastest unfused) of each fused algorithm.
+/// ln(challenger ÷ fastest baseline) of each challenger.
 std::vector<Curve> ratio_curves(const CellObservations& observations) {
-    const auto unfused =
+    const auto baseline =
         regret_report(std::span(&observations, 1), [](const auto&, const Point&) { return std::string(kUnfused); });
-    std::map<Point, double> unfused_us;
-    for (const PointRegret& point : unfused.points) unfused_us[point.point] = point.chosen_us;
+    std::map<Point, double> baseline_us;
+    for (const PointRegret& point : baseline.points) baseline_us[point.point] = point.chosen_us;
     return curves_of(
         observations, [](const std::string& name) { return algorithm::is_challenger(name); },
         [&](double ln_us, const Point& point) {
-            const auto found = unfused_us.find(point);
-            return found == unfused_us.end() ? std::nan("") : ln_us - std::log(found->second);
+            const auto found = baseline_us.find(point);
+            return found == baseline_us.end() ? std::nan("") : ln_us - std::log(found->second);
         });
 }
 
@@ -113,7 +159,8 @@ class Drawing {
         : figure_(figure), x_{.low = figure.log2_bytes[0],
                               .high = figure.log2_bytes[1],
                               .from = kPlotLeft,
-                              .to = kPlotRight} {}
+                              .to = kPlotRight},
+          limits_(limits_of(figure.cell, figure.styles)) {}
 
     std::string svg() const {
         const std::vector<Curve> times = time_curves(figure_.observations);
@@ -130,23 +177,17 @@ class Drawing {
         return std::string(kind) + " " + figure_.styles.style(algorithm);
     }
 
-    /// Oneshot's and twoshot's limit; what a cell without one says is in the label.
-    std::array<std::pair<std::string_view, const std::optional<Threshold>*>, 2> thresholds() const {
-        return {{{algorithm::oneshot, &figure_.cell.oneshot}, {algorithm::twoshot, &figure_.cell.twoshot}}};
-    }
-
     /// The 95 % intervals, behind everything.
     std::string intervals() const {
         std::string out;
-        for (const auto& [name, threshold] : thresholds()) {
-            if (!*threshold || !(*threshold)->ci95) continue;
-            if (name == algorithm::twoshot && figure_.cell.twoshot == figure_.cell.oneshot) continue; // drawn already
-            const auto [low, high] = *(*threshold)->ci95;
+        for (const Limit& limit : limits_) {
+            if (!limit.ci95) continue;
+            const auto [low, high] = *limit.ci95;
             const double left = x_(std::clamp(low == 0 ? x_.low : log2_of(low), x_.low, x_.high));
             const double right = x_(std::clamp(log2_of(std::max<std::uint64_t>(high, 1)), x_.low, x_.high));
             for (const auto& [top, bottom] : {std::pair(kTimeTop, kTimeBottom), std::pair(kRatioTop, kRatioBottom)})
-                out += svg::rect({left, top}, std::max(1.0, right - left), bottom - top, style("ci", name),
-                                 "95 % interval of " + std::string(name) + " max: " + ci_text(*threshold)) +
+                out += svg::rect({left, top}, std::max(1.0, right - left), bottom - top, "ci " + limit.style,
+                                 "95 % interval of " + limit.name + ": " + limit.ci_text) +
                        "\n";
         }
         return out;
@@ -163,7 +204,9 @@ class Drawing {
         }
         return out +
                svg::text({0.5 * (kPlotLeft + kPlotRight), kRatioBottom + 33}, "middle", "label",
-                         "message bytes (input tensor of one rank)") +
+                         is_moe(figure_.cell.key.pattern)
+                             ? "message bytes (input tensor of one rank, mean over the ranks)"
+                             : "message bytes (input tensor of one rank)") +
                "\n";
     }
 
@@ -217,13 +260,16 @@ class Drawing {
     }
 
     std::string ratio_panel(const std::vector<Curve>& ratios) const {
-        std::string out = svg::text({kPlotLeft, kRatioTop - 7}, "start", "label",
-                                    "fused ÷ fastest unfused − 1 (below 0: fused is faster)") +
-                          "\n";
+        const auto [challengers, baselines] = sides_of(figure_.cell.key.pattern);
+        const std::string challenger(challengers), baseline(baselines);
+        std::string out =
+            svg::text({kPlotLeft, kRatioTop - 7}, "start", "label",
+                      challenger + " ÷ fastest " + baseline + " − 1 (below 0: " + challenger + " is faster)") +
+            "\n";
         if (ratios.empty())
             return out +
                    svg::text({kPlotLeft + 8, kRatioTop + 20}, "start", "label",
-                             "no point has both a fused and an unfused time") +
+                             "no point has times of both " + challenger + " and " + baseline) +
                    "\n";
         // Linear around 0, where the decision falls, and logarithmic far from it.
         const double guard = std::log1p(std::max(figure_.guard_band, 0.002));
@@ -253,25 +299,25 @@ class Drawing {
     /// Lines and labels of the limits, in front.
     std::string limits() const {
         std::string lines, labels;
-        for (std::size_t row = 0; const auto& [name, threshold] : thresholds()) {
+        for (std::size_t row = 0; const Limit& limit : limits_) {
             const double y = kLimitRows[row++];
-            const std::string label = std::string(name) + " max: " + threshold_text(figure_.cell, *threshold);
-            const bool drawn = *threshold && (*threshold)->max_bytes > 0;
-            const double at = drawn ? log2_of((*threshold)->max_bytes) : x_.low;
+            const bool drawn = limit.bytes && *limit.bytes > 0;
+            const double at = drawn ? log2_of(*limit.bytes) : x_.low;
             const double x = x_(std::clamp(at, x_.low, x_.high));
             if (drawn && x_.holds(at))
-                lines += svg::line({x, y - 9}, {x, kStripTop + kStripHeight}, style("limit", name)) +
-                         svg::line({x, kRatioTop}, {x, kRatioBottom}, style("limit", name)) + "\n";
+                lines += svg::line({x, y - 9}, {x, kStripTop + kStripHeight}, "limit " + limit.style) +
+                         svg::line({x, kRatioTop}, {x, kRatioBottom}, "limit " + limit.style) + "\n";
             const bool left_half = x < 0.5 * (kPlotLeft + kPlotRight);
-            labels +=
-                svg::text({x + (left_half ? 5 : -5), y}, left_half ? "start" : "end", style("name", name), label) +
-                "\n";
+            labels += svg::text({x + (left_half ? 5 : -5), y}, left_half ? "start" : "end", "name " + limit.style,
+                                limit.name + ": " + limit.text) +
+                      "\n";
         }
         return lines + labels;
     }
 
     const LatencyFigure& figure_;
     Axis x_; // log2 bytes
+    std::vector<Limit> limits_;
 };
 
 } // namespace

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <system_error>
-#include <vector>
 
 namespace crossover {
 namespace fs = std::filesystem;
@@ -19,23 +18,27 @@ fs::path data_folder() {
                      "run in Crossover's source tree, or name files with --config and --recording");
 }
 
-fs::path find_recording(const std::optional<std::string>& name) {
+std::vector<fs::path> shipped_recordings() {
     std::error_code ignored;
-    if (name && fs::is_directory(*name, ignored)) return *name;
     const fs::path folder = data_folder() / "recordings";
-    std::vector<std::string> names;
+    std::vector<fs::path> recordings;
     for (const auto& entry : fs::directory_iterator(folder, ignored))
-        if (fs::exists(entry.path() / "provenance.yaml", ignored)) names.push_back(entry.path().filename());
-    std::sort(names.begin(), names.end());
-    if (!name) {
-        if (names.empty())
-            throw InputError(shown(folder), "no GPUs here, and no recording to replay", "name one with --recording");
-        return folder / names.front();
-    }
-    if (std::find(names.begin(), names.end(), *name) != names.end()) return folder / *name;
+        if (fs::exists(entry.path() / "provenance.yaml", ignored)) recordings.push_back(entry.path());
+    if (recordings.empty())
+        throw InputError(shown(folder), "no recording to replay", "name a folder of one with --recording");
+    std::sort(recordings.begin(), recordings.end());
+    return recordings;
+}
+
+fs::path find_recording(const std::string& name) {
+    std::error_code ignored;
+    if (fs::is_directory(name, ignored)) return name;
     std::string remedy = "name a folder with samples.csv and provenance.yaml";
-    for (const std::string& known : names) remedy += ", or " + known;
-    throw InputError("--recording", "no folder `" + *name + "`", remedy);
+    for (const fs::path& known : shipped_recordings()) {
+        if (known.filename() == name) return known;
+        remedy += ", or " + known.filename().string();
+    }
+    throw InputError("--recording", "no folder `" + name + "`", remedy);
 }
 
 std::string shown(const fs::path& path) {

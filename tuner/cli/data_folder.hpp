@@ -2,8 +2,8 @@
 /// Where the data that comes with Crossover lies: configs/default.yaml, configs/recordings/…
 
 #include <filesystem>
-#include <optional>
 #include <string>
+#include <vector>
 
 namespace crossover {
 
@@ -11,9 +11,11 @@ namespace crossover {
 /// else of the working folder. @throws InputError if there is none
 std::filesystem::path data_folder();
 
-/// A recording by its path, or by its name in data_folder()/recordings; without either the first there.
-/// @throws InputError listing those there are
-std::filesystem::path find_recording(const std::optional<std::string>& name);
+/// The recordings in data_folder()/recordings, by name. @throws InputError if there is none
+std::vector<std::filesystem::path> shipped_recordings();
+
+/// A recording by its path, or by its name in data_folder()/recordings. @throws InputError listing those there are
+std::filesystem::path find_recording(const std::string& name);
 
 /// The path as a user in the working folder would type it.
 std::string shown(const std::filesystem::path& path);

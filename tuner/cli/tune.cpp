@@ -63,7 +63,8 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         ("config", po::value(&config)->value_name("FILE"), "what to measure; configs/default.yaml if left out")
         ("out", po::value(&out)->value_name("DIR")->default_value("out"), "folder to write into")
         ("recording", po::value(&recording)->value_name("DIR"),
-         "replay this run folder (or its name in configs/recordings), even if there are GPUs")
+         "replay this run folder (or its name in configs/recordings), even if there are GPUs; without GPUs and a name, "
+         "the shipped one that has what the config asks for, with most of its world sizes")
         ("candidate", po::value(&libraries)->value_name("FILE"),
          "shared library with kernels of an engine (kernels/crossover_candidate.h); its oneshot and twoshot take the "
          "place of ours; may be given several times")
@@ -96,16 +97,13 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     return request;
 }
 
-/// Leaves out the world sizes that a machine of this many GPUs cannot have.
-/// @returns a line about each. @throws InputError if none is left
-std::string drop_world_sizes(Config& config, int gpus, const std::string& where) {
+/// A line about each world size that was asked for and is not in what a machine of this many GPUs is used for.
+std::string dropped_lines(const Config& asked, const Config& used, int gpus, const std::string& where) {
     std::string lines;
-    for (const int world_size : drop_world_sizes_above(config, gpus))
-        lines += "world size " + std::to_string(world_size) + ": not " + where + " (" + std::to_string(gpus) +
-                 " GPUs), cells are marked not_measured\n";
-    if (config.world_sizes.empty())
-        throw InputError("world_sizes", "none is possible with " + std::to_string(gpus) + " GPUs",
-                         "name a config with smaller ones");
+    for (const int world_size : asked.world_sizes)
+        if (std::ranges::find(used.world_sizes, world_size) == used.world_sizes.end())
+            lines += "world size " + std::to_string(world_size) + ": not " + where + " (" + std::to_string(gpus) +
+                     " GPUs), cells are marked not_measured\n";
     return lines;
 }
 
@@ -159,25 +157,30 @@ std::vector<Point> recorded_validation_points(const Replay& replay) {
     return points;
 }
 
-Replay replay(const Request& request, const std::string& why) {
-    const fs::path directory = find_recording(request.recording);
-    const RunRecord recorded = read_provenance(directory / "provenance.yaml");
-    std::cout << why << "replaying the recording " << shown(directory) << " (" << recorded.fingerprint.sku << ", "
-              << recorded.provenance.date << ")\n";
+/// The recording that was named, or else the one that fits what is asked.
+fs::path recording_of(const Request& request) {
+    if (request.recording) return shown(find_recording(*request.recording));
+    std::vector<fs::path> recordings;
+    for (const fs::path& directory : shipped_recordings()) recordings.emplace_back(shown(directory));
+    return choose_recording(recordings, request.config, request.any_sessions);
+}
 
+Replay replay(const Request& request, const std::string& why) {
     if (!request.config.candidates.empty())
         throw InputError("--candidate", "a recording runs no kernels", "measure on GPUs, or leave it out");
+    const fs::path directory = recording_of(request);
+    const RunRecord recorded = read_provenance(directory / "provenance.yaml");
+    std::cout << why << "replaying the recording " << directory.string() << " (" << recorded.fingerprint.sku << ", "
+              << recorded.provenance.date << ")\n";
+
     Config asked = request.config;
     if (recorded.config) take_candidates(asked, recorded.config->candidates);
-    Replay replay{.record = {}, .config = asked, .recorded = {}};
-    Config& config = replay.config;
-    if (recorded.gpus > 0) std::cout << drop_world_sizes(config, recorded.gpus, "in the recording");
-    if (request.any_sessions && config.sessions > recorded.provenance.sessions) {
-        std::cout << "sessions: " << recorded.provenance.sessions << " in the recording instead of " << config.sessions
-                  << '\n';
-        config.sessions = recorded.provenance.sessions;
-    }
-    const auto source = open_recording(shown(directory), config);
+    Replay replay{.record = {}, .config = replayable(asked, recorded, request.any_sessions), .recorded = {}};
+    const Config& config = replay.config;
+    std::cout << dropped_lines(asked, config, recorded.gpus, "in the recording");
+    if (config.sessions < asked.sessions)
+        std::cout << "sessions: " << config.sessions << " in the recording instead of " << asked.sessions << '\n';
+    const auto source = open_recording(directory, config);
     replay.recorded = read_samples(directory / "samples.csv");
     const std::vector<Point> held_out = recorded_validation_points(replay);
     replay.record = {.source = "recording",
@@ -196,9 +199,13 @@ std::optional<RunRecord> measure(const Request& request, int gpus) {
     if (const auto launched = detect_launcher(read_environment())) gpus = launched->world_size;
     Config config = request.config;
     std::string lines;
-    if (request.default_config)
-        lines = drop_world_sizes(config, gpus, "possible here");
-    else
+    if (request.default_config) {
+        drop_world_sizes_above(config, gpus);
+        if (config.world_sizes.empty())
+            throw InputError("world_sizes", "none is possible with " + std::to_string(gpus) + " GPUs",
+                             "name a config with smaller ones");
+        lines = dropped_lines(request.config, config, gpus, "possible here");
+    } else
         require_gpus(config, gpus, request.config_path);
     RunRecord record;
     record.config = request.config; // as asked: what is dropped belongs into the table, too

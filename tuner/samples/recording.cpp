@@ -2,20 +2,27 @@
 
 #include "tuner/error.hpp"
 #include "tuner/launch_name.hpp"
+#include "tuner/roles.hpp"
 
 #include <algorithm>
 #include <map>
 #include <numeric>
 #include <set>
+#include <span>
 #include <string_view>
 #include <tuple>
 
 namespace crossover {
 namespace {
 
+/// Why a recording cannot be asked for a config, and what to do about it.
+struct Lack {
+    std::string what, remedy;
+};
+
 class Recording : public SampleSource {
   public:
-    Recording(const std::filesystem::path& directory, const Config& config)
+    explicit Recording(const std::filesystem::path& directory)
         : directory_(directory), record_(read_provenance(directory / "provenance.yaml")),
           samples_(read_samples(directory / "samples.csv")) {
         for (const Sample& sample : samples_) {
@@ -28,75 +35,30 @@ class Recording : public SampleSource {
                                  "two samples of " + name_of(sample.session, sample.point, sample.algorithm),
                                  "keep one");
         }
-        require_recorded(config);
-        find_launches(config);
         record_.provenance.extra["recording"] = std::filesystem::canonical(directory).filename();
     }
 
-    std::vector<Sample> measure(int session, std::span<const Trial> trials) override {
-        std::vector<Sample> samples;
-        for (const Trial& trial : trials)
-            for (const std::string& algorithm : trial.algorithms) {
-                const auto found = index_.find({session, trial.point, algorithm});
-                if (found == index_.end())
-                    fail(name_of(session, trial.point, algorithm) + " was not recorded",
-                         "ask for what was recorded, or measure on GPUs");
-                samples.push_back(*found->second);
-            }
-        return samples;
+    const RunRecord& record() const { return record_; }
+
+    /// How many of these are there.
+    std::ptrdiff_t count_recorded(const std::vector<int>& world_sizes) const {
+        return std::ranges::count_if(world_sizes, [&](int world_size) {
+            return std::ranges::any_of(samples_,
+                                       [=](const Sample& s) { return s.point.cell.world_size == world_size; });
+        });
     }
 
-    std::vector<std::string> launches(std::string_view algorithm, const Point& point) const override {
-        const auto found = launches_.find({std::string(algorithm), point});
-        return found == launches_.end() ? std::vector<std::string>() : found->second;
-    }
-
-    Fingerprint fingerprint() const override { return record_.fingerprint; }
-    Provenance provenance() const override { return record_.provenance; }
-
-  private:
-    using Key = std::tuple<int, Point, std::string_view>;
-
-    static std::string name_of(int session, const Point& point, std::string_view algorithm) {
-        return to_string(point) + " " + std::string(algorithm) + " in session " + std::to_string(session);
-    }
-
-    [[noreturn]] void fail(const std::string& what, const std::string& remedy) const {
-        throw InputError(directory_.string(), what, remedy);
-    }
-
-    /// @throws InputError naming the first asked value that is not among the recorded ones, and those
-    template <class T, class ToText>
-    void require_among(const std::string& what, const std::set<T>& asked, const std::set<T>& recorded,
-                       ToText to_text) const {
-        for (const T& value : asked) {
-            if (recorded.contains(value)) continue;
-            std::string all;
-            for (const T& known : recorded) all += (all.empty() ? "" : ", ") + std::string(to_text(known));
-            fail(what + " " + std::string(to_text(value)) + " was not recorded; recorded: " + all,
-                 "ask for these in the config, or measure on GPUs");
-        }
-    }
-
-    /// A launch variant can be asked for where every session of the config has it.
-    void find_launches(const Config& config) {
-        std::map<std::pair<Point, std::string>, int> sessions;
-        for (const Sample& sample : samples_)
-            if (is_launch_variant(sample.algorithm) && sample.session < config.sessions)
-                ++sessions[{sample.point, sample.algorithm}];
-        for (const auto& [key, count] : sessions)
-            if (count == config.sessions)
-                launches_[{parse_launched(key.second).algorithm, key.first}].push_back(key.second);
-    }
-
-    void require_recorded(const Config& config) const {
+    /// What the config asks for and was not recorded: at most one each of world sizes, patterns, dtypes, quants,
+    /// hidden_dims, token counts, algorithms, sessions, cache states; if none of these, of their combinations.
+    std::vector<Lack> lacks(const Config& config) const {
         // What was asked for, as points: sizes that max_message_bytes drops need not be there.
         const std::vector<Point> points = grid_points(config);
+        std::vector<Lack> all;
         const auto check = [&](const std::string& what, auto value_of, auto to_text) {
             std::set<decltype(value_of(Point{}))> asked, recorded;
             for (const Point& point : points) asked.insert(value_of(point));
             for (const Sample& sample : samples_) recorded.insert(value_of(sample.point));
-            require_among(what, asked, recorded, to_text);
+            add_missing(all, what, asked, recorded, to_text);
         };
         const auto number = [](auto value) { return std::to_string(value); };
         const auto name = [](auto value) { return to_string(value); };
@@ -119,24 +81,85 @@ class Recording : public SampleSource {
             algorithms.insert(sample.algorithm);
             sessions.insert(sample.session);
         }
-        require_among("algorithm", {config.algorithms.begin(), config.algorithms.end()}, algorithms,
-                      [](const std::string& text) { return text; });
+        add_missing(all, "algorithm", {config.algorithms.begin(), config.algorithms.end()}, algorithms,
+                    [](const std::string& text) { return text; });
         if (config.sessions > std::ssize(sessions))
-            fail(std::to_string(config.sessions) +
-                     " sessions were not recorded; recorded: " + std::to_string(sessions.size()),
-                 "ask for at most these with --sessions or `measurement.sessions`, or measure on GPUs");
+            all.push_back({std::to_string(config.sessions) +
+                               " sessions were not recorded; recorded: " + std::to_string(sessions.size()),
+                           "ask for at most these with --sessions or `measurement.sessions`, or measure on GPUs"});
         if (record_.config && record_.config->cache != config.cache)
-            fail("cache " + std::string(to_string(config.cache)) +
-                     " was not recorded; recorded: " + std::string(to_string(record_.config->cache)),
-                 "ask for this in the config, or measure on GPUs");
+            all.push_back({"cache " + std::string(to_string(config.cache)) +
+                               " was not recorded; recorded: " + std::string(to_string(record_.config->cache)),
+                           "ask for this in the config, or measure on GPUs"});
+        if (all.empty()) add_missing_combination(all, points, config);
+        return all;
+    }
 
-        // Each value was recorded; was each combination?
+    /// A launch variant can be asked for where every session of the config has it.
+    void find_launches(const Config& config) {
+        std::map<std::pair<Point, std::string>, int> sessions;
+        for (const Sample& sample : samples_)
+            if (is_launch_variant(sample.algorithm) && sample.session < config.sessions)
+                ++sessions[{sample.point, sample.algorithm}];
+        for (const auto& [key, count] : sessions)
+            if (count == config.sessions)
+                launches_[{parse_launched(key.second).algorithm, key.first}].push_back(key.second);
+    }
+
+    std::vector<Sample> measure(int session, std::span<const Trial> trials) override {
+        std::vector<Sample> samples;
+        for (const Trial& trial : trials)
+            for (const std::string& algorithm : trial.algorithms) {
+                const auto found = index_.find({session, trial.point, algorithm});
+                if (found == index_.end())
+                    throw InputError(directory_.string(),
+                                     name_of(session, trial.point, algorithm) + " was not recorded",
+                                     "ask for what was recorded, or measure on GPUs");
+                samples.push_back(*found->second);
+            }
+        return samples;
+    }
+
+    std::vector<std::string> launches(std::string_view algorithm, const Point& point) const override {
+        const auto found = launches_.find({std::string(algorithm), point});
+        return found == launches_.end() ? std::vector<std::string>() : found->second;
+    }
+
+    Fingerprint fingerprint() const override { return record_.fingerprint; }
+    Provenance provenance() const override { return record_.provenance; }
+
+  private:
+    using Key = std::tuple<int, Point, std::string_view>;
+
+    static std::string name_of(int session, const Point& point, std::string_view algorithm) {
+        return to_string(point) + " " + std::string(algorithm) + " in session " + std::to_string(session);
+    }
+
+    /// Adds the first asked value that is not among the recorded ones, and those.
+    template <class T, class ToText>
+    static void add_missing(std::vector<Lack>& lacks, const std::string& what, const std::set<T>& asked,
+                            const std::set<T>& recorded, ToText to_text) {
+        for (const T& value : asked) {
+            if (recorded.contains(value)) continue;
+            std::string all;
+            for (const T& known : recorded) all += (all.empty() ? "" : ", ") + std::string(to_text(known));
+            lacks.push_back({what + " " + std::string(to_text(value)) + " was not recorded; recorded: " + all,
+                             "ask for these in the config, or measure on GPUs"});
+            return;
+        }
+    }
+
+    /// Each value was recorded; was each combination?
+    void add_missing_combination(std::vector<Lack>& lacks, std::span<const Point> points, const Config& config) const {
         for (int session = 0; session < config.sessions; ++session)
             for (const Point& point : points)
-                for (const std::string& algorithm : algorithms_of(config, point.cell.pattern))
-                    if (!index_.contains({session, point, algorithm}))
-                        fail(name_of(session, point, algorithm) + " was not recorded, though other combinations were",
-                             "leave one of these values out of the config, or measure on GPUs");
+                for (const std::string& algorithm : algorithms_of(config, point.cell.pattern)) {
+                    if (index_.contains({session, point, algorithm})) continue;
+                    lacks.push_back(
+                        {name_of(session, point, algorithm) + " was not recorded, though other combinations were",
+                         "leave one of these values out of the config, or measure on GPUs"});
+                    return;
+                }
     }
 
     std::filesystem::path directory_;
@@ -148,8 +171,56 @@ class Recording : public SampleSource {
 
 } // namespace
 
+Config replayable(Config config, const RunRecord& recorded, bool any_sessions) {
+    if (recorded.gpus > 0 && std::ranges::min(config.world_sizes) <= recorded.gpus)
+        drop_world_sizes_above(config, recorded.gpus);
+    if (any_sessions) config.sessions = std::min(config.sessions, recorded.provenance.sessions);
+    return config;
+}
+
+std::filesystem::path choose_recording(const std::vector<std::filesystem::path>& directories, const Config& asked,
+                                       bool any_sessions) {
+    struct Known {
+        std::filesystem::path directory;
+        std::vector<Lack> lacks;
+        std::ptrdiff_t world_sizes;
+        Provenance provenance;
+    };
+    std::vector<Known> all;
+    for (const std::filesystem::path& directory : directories) {
+        const Recording recording(directory);
+        const RunRecord& record = recording.record();
+        Config config = asked;
+        if (record.config) take_candidates(config, record.config->candidates);
+        config = replayable(config, record, any_sessions);
+        all.push_back(
+            {directory, recording.lacks(config), recording.count_recorded(asked.world_sizes), record.provenance});
+    }
+    if (all.empty()) throw InputError("--recording", "there is no recording to replay", "name a folder of one");
+    // The first is the best.
+    std::ranges::sort(all, [](const Known& a, const Known& b) {
+        const auto more_is_better = [](const Known& known) {
+            return std::tie(known.world_sizes, known.provenance.sessions, known.provenance.samples,
+                            known.provenance.date);
+        };
+        if (a.lacks.size() != b.lacks.size()) return a.lacks.size() < b.lacks.size();
+        if (more_is_better(a) != more_is_better(b)) return more_is_better(a) > more_is_better(b);
+        return a.directory < b.directory;
+    });
+    const Known& best = all.front();
+    if (best.lacks.empty()) return best.directory;
+    std::string what = best.lacks.front().what;
+    for (const Known& other : std::span(all).subspan(1))
+        what += "; nor is " + other.directory.filename().string() + " a choice: " + other.lacks.front().what;
+    throw InputError(best.directory.string(), what, best.lacks.front().remedy);
+}
+
 std::unique_ptr<SampleSource> open_recording(const std::filesystem::path& directory, const Config& config) {
-    return std::make_unique<Recording>(directory, config);
+    auto recording = std::make_unique<Recording>(directory);
+    if (const std::vector<Lack> lacks = recording->lacks(config); !lacks.empty())
+        throw InputError(directory.string(), lacks.front().what, lacks.front().remedy);
+    recording->find_launches(config);
+    return recording;
 }
 
 } // namespace crossover

@@ -6,8 +6,21 @@
 
 #include <filesystem>
 #include <memory>
+#include <vector>
 
 namespace crossover {
+
+/// What a replay may ask of a recording of this config: that without the world sizes that the machine could not have,
+/// unless none would be left, and, where `any_sessions` will do, with no more than were recorded.
+Config replayable(Config config, const RunRecord& recorded, bool any_sessions);
+
+/// The recording to replay where none was named. Of those that lack nothing that replayable() leaves of `asked`, with
+/// their candidates in the places of ours: the one with the most of the asked world sizes; of these with the most
+/// sessions, then samples, then the newest; at last the first by path.
+/// @throws InputError if there is none, saying what each lacks: first the one that lacks the least; and if one cannot
+/// be read
+std::filesystem::path choose_recording(const std::vector<std::filesystem::path>& directories, const Config& asked,
+                                       bool any_sessions);
 
 /// Replays `directory`/{samples.csv,provenance.yaml}. measure() gives the recorded samples of that session.
 /// Construction checks that every session, point and algorithm of the config was recorded, in the same cache state;
