@@ -53,13 +53,13 @@ struct Shelf {
     }
 
     /// The name of the recording that is chosen, wherever in the list it comes; or the error, without the folder.
-    std::string chosen(const Config& asked, bool any_sessions = false) {
+    std::string chosen(const Config& asked, Lenience lenience = {}) {
         std::string choice;
         std::ranges::sort(recordings);
         do {
             std::string now;
             try {
-                now = choose_recording(recordings, asked, any_sessions).filename().string();
+                now = choose_recording(recordings, asked, lenience).filename().string();
             } catch (const InputError& error) {
                 now = std::string(error.what()).substr(folder.path().string().size() + 1);
             }
@@ -109,8 +109,27 @@ TEST_CASE("the config decides which recording is replayed") {
     // Any number of sessions will do: those of either.
     Config more = tiny_config();
     more.sessions = 4;
-    CHECK(shelf.chosen(more, true) == "c-four");
-    CHECK(shelf.chosen(moe_config(), true) == "a-moe");
+    CHECK(shelf.chosen(more, {.sessions = true}) == "c-four");
+    CHECK(shelf.chosen(moe_config(), {.sessions = true}) == "a-moe");
+}
+
+TEST_CASE("a config that nobody named is cut to what was recorded, but not to nothing") {
+    Shelf shelf;
+    shelf.add("b-wide", wide_config(), newer);
+    shelf.add("c-four", tiny_config());
+    Config wider = wide_config();
+    wider.world_sizes = {2, 4};
+    wider.patterns = tiny_config().patterns;
+    wider.hidden_dims.push_back(16384);
+    wider.sessions = tiny_config().sessions;
+    CHECK(shelf.chosen(wider, {.shapes = true}) == "c-four");
+    CHECK(shelf.chosen(wider) != "c-four");
+    const Config cut = replayable(wider, test::small_record(tiny_config()), {.shapes = true});
+    CHECK(cut.dtypes == tiny_config().dtypes);
+    CHECK(cut.hidden_dims == tiny_config().hidden_dims);
+    CHECK(cut.sessions == wider.sessions);
+    wider.hidden_dims = {16384};
+    CHECK(replayable(wider, test::small_record(tiny_config()), {.shapes = true}).hidden_dims == wider.hidden_dims);
 }
 
 TEST_CASE("of recordings with the same world sizes: sessions, samples, the date, the name") {
@@ -182,7 +201,7 @@ TEST_CASE("a hole does not fit, a recording that cannot be read is no reason to 
     CHECK(shelf.chosen(asked) == "b-two");
     shelf.folder.write("a-hole/samples.csv", "no samples");
     CHECK(shelf.chosen(asked).rfind("a-hole/samples.csv:1: ", 0) == 0);
-    CHECK_THROWS_AS(choose_recording({}, asked, false), InputError);
+    CHECK_THROWS_AS(choose_recording({}, asked, {}), InputError);
 }
 
 TEST_CASE("tune without GPUs and without a name") {

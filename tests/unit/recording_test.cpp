@@ -241,7 +241,8 @@ TEST_CASE("adaptive against exhaustive on the shipped recordings that have the d
     for (const auto& entry : std::filesystem::directory_iterator(configs / "recordings")) {
         CAPTURE(entry.path().string());
         const Config config =
-            replayable(read_config(configs / "default.yaml"), read_provenance(entry.path() / "provenance.yaml"), true);
+            replayable(read_config(configs / "default.yaml"), read_provenance(entry.path() / "provenance.yaml"),
+                       {.shapes = true, .sessions = true});
         if (error_of(entry.path(), config) != "no error") continue;
         ++replays;
         const auto source = open_recording(entry.path(), config);

@@ -44,7 +44,7 @@ const Usage kUsage{.name = "tune",
 /// What the user asked for.
 struct Request {
     fs::path config_path;
-    bool default_config = true; // none was named, so it may be cut to the GPUs at hand
+    bool default_config = true; // none was named, so it may be cut to the GPUs or the recording at hand
     bool any_sessions = true;   // nor a number of sessions: those of the recording will do
     Config config;
     fs::path out;
@@ -97,13 +97,20 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     return request;
 }
 
-/// A line about each world size that was asked for and is not in what a machine of this many GPUs is used for.
+/// A line about each world size, dtype and hidden_dim that was asked for and is not in what a machine of this many GPUs
+/// is used for.
 std::string dropped_lines(const Config& asked, const Config& used, int gpus, const std::string& where) {
     std::string lines;
     for (const int world_size : asked.world_sizes)
         if (std::ranges::find(used.world_sizes, world_size) == used.world_sizes.end())
             lines += "world size " + std::to_string(world_size) + ": not " + where + " (" + std::to_string(gpus) +
                      " GPUs), cells are marked not_measured\n";
+    for (const DType dtype : asked.dtypes)
+        if (std::ranges::find(used.dtypes, dtype) == used.dtypes.end())
+            lines += std::string(to_string(dtype)) + ": not " + where + ", left out\n";
+    for (const auto hidden_dim : asked.hidden_dims)
+        if (std::ranges::find(used.hidden_dims, hidden_dim) == used.hidden_dims.end())
+            lines += "hidden_dim " + std::to_string(hidden_dim) + ": not " + where + ", left out\n";
     return lines;
 }
 
@@ -157,12 +164,16 @@ std::vector<Point> recorded_validation_points(const Replay& replay) {
     return points;
 }
 
+Lenience lenience(const Request& request) {
+    return {.shapes = request.default_config, .sessions = request.any_sessions};
+}
+
 /// The recording that was named, or else the one that fits what is asked.
 fs::path recording_of(const Request& request) {
     if (request.recording) return shown(find_recording(*request.recording));
     std::vector<fs::path> recordings;
     for (const fs::path& directory : shipped_recordings()) recordings.emplace_back(shown(directory));
-    return choose_recording(recordings, request.config, request.any_sessions);
+    return choose_recording(recordings, request.config, lenience(request));
 }
 
 Replay replay(const Request& request, const std::string& why) {
@@ -175,9 +186,11 @@ Replay replay(const Request& request, const std::string& why) {
 
     Config asked = request.config;
     if (recorded.config) take_candidates(asked, recorded.config->candidates);
-    Replay replay{.record = {}, .config = replayable(asked, recorded, request.any_sessions), .recorded = {}};
+    Replay replay{.record = {}, .config = replayable(asked, recorded, lenience(request)), .recorded = {}};
     const Config& config = replay.config;
     std::cout << dropped_lines(asked, config, recorded.gpus, "in the recording");
+    asked.dtypes = config.dtypes;
+    asked.hidden_dims = config.hidden_dims;
     if (config.sessions < asked.sessions)
         std::cout << "sessions: " << config.sessions << " in the recording instead of " << asked.sessions << '\n';
     const auto source = open_recording(directory, config);
@@ -268,7 +281,7 @@ std::string search_lines(const Table& table, std::span<const Sample> samples, co
 void finish(const Request& request, RunRecord record, const Replay* replay) {
     const std::vector<Sample> samples = read_samples(request.out / "samples.csv");
     const FitOptions fit = fit_options(*record.config);
-    const Table table = make_table(samples, record, fit, cell_keys(request.config));
+    const Table table = make_table(samples, record, fit, cell_keys(*record.config));
     record.provenance.sessions = table.provenance.sessions;
     record.provenance.samples = table.provenance.samples;
     write_provenance(request.out / "provenance.yaml", record);

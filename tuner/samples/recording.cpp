@@ -5,6 +5,7 @@
 #include "tuner/roles.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <numeric>
 #include <set>
@@ -171,15 +172,32 @@ class Recording : public SampleSource {
 
 } // namespace
 
-Config replayable(Config config, const RunRecord& recorded, bool any_sessions) {
+namespace {
+
+/// Those of `asked` that were recorded, in their order; all if none was.
+template <class T>
+void keep_recorded(std::vector<T>& asked, const std::vector<T>& recorded) {
+    std::vector<T> kept;
+    std::ranges::copy_if(asked, std::back_inserter(kept),
+                         [&](const T& value) { return std::ranges::find(recorded, value) != recorded.end(); });
+    if (!kept.empty()) asked = kept;
+}
+
+} // namespace
+
+Config replayable(Config config, const RunRecord& recorded, Lenience lenience) {
     if (recorded.gpus > 0 && std::ranges::min(config.world_sizes) <= recorded.gpus)
         drop_world_sizes_above(config, recorded.gpus);
-    if (any_sessions) config.sessions = std::min(config.sessions, recorded.provenance.sessions);
+    if (lenience.shapes && recorded.config) {
+        keep_recorded(config.dtypes, recorded.config->dtypes);
+        keep_recorded(config.hidden_dims, recorded.config->hidden_dims);
+    }
+    if (lenience.sessions) config.sessions = std::min(config.sessions, recorded.provenance.sessions);
     return config;
 }
 
 std::filesystem::path choose_recording(const std::vector<std::filesystem::path>& directories, const Config& asked,
-                                       bool any_sessions) {
+                                       Lenience lenience) {
     struct Known {
         std::filesystem::path directory;
         std::vector<Lack> lacks;
@@ -192,7 +210,7 @@ std::filesystem::path choose_recording(const std::vector<std::filesystem::path>&
         const RunRecord& record = recording.record();
         Config config = asked;
         if (record.config) take_candidates(config, record.config->candidates);
-        config = replayable(config, record, any_sessions);
+        config = replayable(config, record, lenience);
         all.push_back(
             {directory, recording.lacks(config), recording.count_recorded(asked.world_sizes), record.provenance});
     }

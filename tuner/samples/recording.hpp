@@ -10,9 +10,16 @@
 
 namespace crossover {
 
+/// What of a config nobody has asked for in so many words, so that a replay makes do with what was recorded of it.
+struct Lenience {
+    bool shapes = false; // dtypes and hidden_dims
+    bool sessions = false;
+};
+
 /// What a replay may ask of a recording of this config: that without the world sizes that the machine could not have,
-/// unless none would be left, and, where `any_sessions` will do, with no more than were recorded.
-Config replayable(Config config, const RunRecord& recorded, bool any_sessions);
+/// and, leniently, without the dtypes and hidden_dims and with no more sessions than were recorded. Where nothing would
+/// be left, all of it stays.
+Config replayable(Config config, const RunRecord& recorded, Lenience lenience);
 
 /// The recording to replay where none was named. Of those that lack nothing that replayable() leaves of `asked`, with
 /// their candidates in the places of ours: the one with the most of the asked world sizes; of these with the most
@@ -20,7 +27,7 @@ Config replayable(Config config, const RunRecord& recorded, bool any_sessions);
 /// @throws InputError if there is none, saying what each lacks: first the one that lacks the least; and if one cannot
 /// be read
 std::filesystem::path choose_recording(const std::vector<std::filesystem::path>& directories, const Config& asked,
-                                       bool any_sessions);
+                                       Lenience lenience);
 
 /// Replays `directory`/{samples.csv,provenance.yaml}. measure() gives the recorded samples of that session.
 /// Construction checks that every session, point and algorithm of the config was recorded, in the same cache state;
