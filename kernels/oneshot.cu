@@ -24,6 +24,12 @@ __global__ void __launch_bounds__(kMaxThreads) oneshot_kernel(const __grid_const
     RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), consumed = pushed;
     PeriodicFence fence(a.slots.fence_rows);
 
+    const Vector* first[K];
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+        first[k] = static_cast<const Vector*>(a.input) + place.vector(a, place.token(a, 0), k);
+        keep(first[k]);
+    }
     Vector x[K]; // of the row to be pushed next
     const auto load = [&](int iteration) {
 #pragma unroll
@@ -43,8 +49,10 @@ __global__ void __launch_bounds__(kMaxThreads) oneshot_kernel(const __grid_const
     }
 
     pdl_wait();
+#pragma unroll
+    for (int k = 0; k < K; ++k)
+        if (place.has(a, k)) x[k] = load_tensor(first[k], 0);
     pdl_trigger();
-    load(0);
 
     const auto push = [&] {
         fence.before_row();

@@ -32,6 +32,12 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     PeriodicFence fence(a.slots.fence_rows);
     const auto owner = [&](int k) { return (place.first_unit + k + place.cluster) % N; };
 
+    const Vector* first[K];
+#pragma unroll
+    for (int k = 0; k < K; ++k) {
+        first[k] = static_cast<const Vector*>(a.input) + place.vector(a, place.token(a, 0), k);
+        keep(first[k]);
+    }
     Vector x[K]; // of the row to be pushed next, where others own it
     const auto load = [&](int iteration) {
 #pragma unroll
@@ -60,8 +66,10 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     }
 
     pdl_wait();
+#pragma unroll
+    for (int k = 0; k < K; ++k)
+        if (place.has(a, k) && owner(k) != rank) x[k] = load_tensor(first[k], 0);
     pdl_trigger();
-    load(0);
 
     const auto push = [&] {
 #pragma unroll

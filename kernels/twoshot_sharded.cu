@@ -58,8 +58,8 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
                                      min(place.lane, payload.kVectors - 1) * kVectorBytes;
 
     pdl_wait();
-    pdl_trigger();
     load(0);
+    pdl_trigger();
 
     const auto push = [&](int iteration) {
         const int to = owner(iteration);

@@ -74,9 +74,9 @@ struct Arguments {
 
 /// The start of a workspace, on every rank: the state that outlives a launch.
 struct Control {
-    /// Launches so far × kLaunch, plus arrivals of the launch in flight. Each CTA adds its arrival after it has read
-    /// the count, and a launch's arrivals add up to kLaunch: so every CTA of a launch reads the same count / kLaunch,
-    /// whatever the grid, and nobody waits for anybody.
+    /// Launches so far × kLaunch, plus arrivals of the launch in flight. Each CTA adds its arrival and gets
+    /// the count before, and a launch's arrivals add up to kLaunch: so every CTA of a launch gets the same count /
+    /// kLaunch, whatever the grid, and nobody waits for anybody.
     unsigned arrivals;
     unsigned timed_out; // set once, by the first thread that gave up
     int rank, peer, cta, iteration, thread;

@@ -23,9 +23,8 @@ namespace crossover::device {
 /// at one address were seen to cost a microsecond.
 __device__ __forceinline__ unsigned enter_launch(Control* control, unsigned& shared) {
     if (threadIdx.x == 0) {
-        shared = load_relaxed_gpu(&control->arrivals) / kLaunch % 2;
-        add_relaxed_gpu(&control->arrivals, blockIdx.x == 0 ? kLaunch - (gridDim.x - 1) : 1);
-        fence_gpu();
+        const unsigned share = blockIdx.x == 0 ? kLaunch - (gridDim.x - 1) : 1;
+        shared = fetch_add_gpu(&control->arrivals, share) / kLaunch % 2;
     }
     __syncthreads();
     return shared;

@@ -52,25 +52,23 @@ __device__ __forceinline__ void store_to_peer(T* address, const T& value) {
 /// After a look at `slot` that found no data. A GPU looks again at once; a CPU runs another thread.
 __device__ __forceinline__ void between_looks(const std::byte*) {}
 
-__device__ __forceinline__ unsigned load_relaxed_gpu(const unsigned* address) {
-    unsigned value;
-    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
-    return value;
-}
-__device__ __forceinline__ void add_relaxed_gpu(unsigned* address, unsigned value) {
-    asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(address), "r"(value) : "memory");
+/// Gives what was there before.
+__device__ __forceinline__ unsigned fetch_add_gpu(unsigned* address, unsigned value) {
+    unsigned before;
+    asm volatile("atom.relaxed.gpu.global.add.u32 %0, [%1], %2;" : "=r"(before) : "l"(address), "r"(value) : "memory");
+    return before;
 }
 
-/// Orders what this thread did before it, and what it has seen of others, before what it does after it, for all that
-/// run on this GPU, or anywhere.
-__device__ __forceinline__ void fence_gpu() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
+/// Orders what this thread did before it, and what it has seen of others, before what it does after it.
 __device__ __forceinline__ void fence_system() { asm volatile("fence.acq_rel.sys;" ::: "memory"); }
 
-/// Has the value in a register now, and not where it is used first.
+/// Has an address computed by now: the compiler likes to leave that until after the PDL wait, where it costs time. (No
+/// address is null; nothing less than a branch on it holds the compiler.)
 template <class T>
-__device__ __forceinline__ void keep(T& value) {
-    asm volatile("" : "+l"(value));
+__device__ __forceinline__ void keep(T* address) {
+    asm volatile("{ .reg .pred null; setp.eq.u64 null, %0, 0; @null trap; }" ::"l"(address) : "memory");
 }
+
 __device__ __forceinline__ std::uint64_t global_nanoseconds() {
     std::uint64_t time;
     asm volatile("mov.u64 %0, %globaltimer;" : "=l"(time));
@@ -124,12 +122,13 @@ __device__ __forceinline__ void mbarrier_expect(std::uint64_t* barrier, int byte
                  : "memory");
 #endif
 }
-/// Whether the phase of this parity is over; waits for a while.
+/// Whether the phase of this parity is over; waits for a while. What came with the bytes it counts is then visible. (An
+/// acquire by cluster would also empty the L1.)
 __device__ __forceinline__ bool mbarrier_passed(std::uint64_t* barrier, int parity) {
 #if __CUDA_ARCH__ >= 900
     unsigned done;
     asm volatile("{ .reg .pred p;"
-                 "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;"
+                 "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;"
                  "selp.u32 %0, 1, 0, p; }"
                  : "=r"(done)
                  : "r"(shared_address(barrier)), "r"(parity)
