@@ -195,16 +195,21 @@ TEST_CASE("of a sharded residual: what is refused, what may be null, what fits t
     }
     CHECK_THROWS_AS(unfused::fused_norm(tensors.call_of(0), true, &world.streams[0]), std::invalid_argument);
 
-    // 8 ranks, rows of 16 KiB: all 132 multiprocessors but the one that would make the number of clusters even.
+    // 8 ranks, rows of 16 KiB: all 132 multiprocessors but the one that would make the number of clusters even. In half
+    // of the memory fewer, with the shortest rings that are sound.
     FusedAllReduce large = tensors.call_of(0);
     large.num_tokens = 4096;
     large.hidden_dim = 8192;
     Workspace workspace;
     workspace.peers.world_size = 8;
-    workspace.bytes = std::size_t{64} << 20;
+    workspace.bytes = std::size_t{128} << 20;
     const LaunchParameters launch = default_launch(Fused::twoshot, large, workspace, 132, 9);
     CHECK(launch.cluster_size * launch.clusters * launch.threads / 512 == 132);
     CHECK(fused_arguments(Fused::twoshot, large, workspace, launch).clusters == launch.clusters - 1);
+    workspace.bytes /= 2;
+    const LaunchParameters fewer = default_launch(Fused::twoshot, large, workspace, 132, 9);
+    CHECK(fewer.clusters == 81);
+    CHECK(fused_arguments(Fused::twoshot, large, workspace, fewer).slots.fence_rows == 1);
 }
 
 TEST_CASE("the unfused kernels agree with float64") {
