@@ -202,9 +202,9 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
     if (unsupported_call(call) || workspace.peers.world_size < 2) return launch;
     const int units = units_per_row(call);
     // Few tokens: spread each row over multiprocessors, four units or more on each, for latency (rows of eight units
-    // or fewer were 2–7 % faster in one CTA, others 1–3 % faster than with fewer units). Many: CTAs of at most 16 units, a unit a warp,
-    // which was up to 10 % faster than 32 units of two a warp (8192 elements, 1–4 MiB; oneshot 3 % at 16 MiB); above
-    // 16 MiB two units a warp and twice the CTAs were as fast or 1 % faster.
+    // or fewer were 2–7 % faster in one CTA, others 1–3 % faster than with fewer units). Many: CTAs of at most 16
+    // units, a unit a warp, which was up to 10 % faster than 32 units of two a warp (8192 elements, 1–4 MiB; oneshot 3
+    // % at 16 MiB); above 16 MiB two units a warp and twice the CTAs were as fast or 1 % faster.
     const bool clusters_exist = compute_capability_major >= 9;
     constexpr int kFewest = 4;
     const int widest = !clusters_exist || units <= 8 ? 1 : call.num_tokens <= 4 ? 16 : call.num_tokens <= 32 ? 8 : 1;
