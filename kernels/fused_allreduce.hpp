@@ -60,8 +60,8 @@ struct WaitTimeout {
     int iteration = 0;
     int thread = 0;
     // At that moment, on the rank and on the peer: launches that all CTAs had entered, and whether that was so of the
-    // latest one, which with PDL may be the next, in its prologue. A launch with CTAs outside waits for room on the GPU;
-    // two launches that are all inside and equal have lost data on the way.
+    // latest one. A launch with CTAs outside waits for room on the GPU; it may be the one after the launch that waits,
+    // which enters as soon as that is all inside. Two ranks that are all inside and equal have lost data on the way.
     int launches = 0, peer_launches = 0;
     bool all_resident = false, peer_all_resident = false;
 };

@@ -91,19 +91,20 @@ void fill_shape(Arguments& a, const FusedAllReduce& call, const LaunchParameters
 
 /// How many rows the rings of a launch hold, and after how many each thread fences.
 ///
-/// A slot must be seen emptied before its next data lands. Say that threads fence before rows F, 2F, … that they push.
-/// Then, by the order of the memory model (emptying, fence, store; load of it, fence, next data), F rows less are known
-/// to be emptied on either side of an exchange: the fewest rows of oneshot.cu, twoshot.cu and twoshot_sharded.cu, which
-/// are those of F = 1, become 2·F + ahead + behind (oneshot: behind = ahead; sharded, where a rank owns every n-th row
-/// only, n − 1 more).
+/// A slot must be seen emptied before its next data lands. Say that threads fence before rows F, 2F, … that they push,
+/// and at the same pace where they go on to gather. Then, by the order of the memory model (emptying, fence, store;
+/// load of it, fence, next data), up to F rows less are known to be emptied on either side of an exchange: the fewest
+/// rows of oneshot.cu, twoshot.cu and twoshot_sharded.cu become 2·F + ahead + behind (oneshot: behind = ahead; sharded,
+/// where a rank owns every n-th row only, n − 1 more). tests/unit/slot_rings_test.cpp follows it event by event.
 struct Rings {
     int rows = 1;
     int fence_rows = SlotLayout::kNoFence;
 };
 /// The deepest that `room` rows allow; too deep for it only where none fits.
 Rings rings(int fewest, int iterations, std::size_t room) {
-    if (static_cast<std::size_t>(iterations) <= room) return {.rows = iterations};
-    const int rows = std::max(fewest, static_cast<int>(room));
+    const std::size_t deepest = std::max(static_cast<std::size_t>(fewest), room);
+    if (static_cast<std::size_t>(iterations) <= deepest) return {.rows = iterations};
+    const auto rows = static_cast<int>(deepest);
     return {.rows = rows, .fence_rows = 1 + (rows - fewest) / 2};
 }
 
@@ -197,12 +198,13 @@ std::optional<std::string> unsupported(Fused algorithm, const FusedAllReduce& ca
 LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
                                 int multiprocessors, int compute_capability_major) {
     LaunchParameters launch;
-    if (unsupported_call(call)) return launch; // no shape to choose for; unsupported() will say so
+    // No shape to choose for, or nobody to send to; unsupported() will say so.
+    if (unsupported_call(call) || workspace.peers.world_size < 2) return launch;
     const int units = units_per_row(call);
     // Few tokens: spread each row over multiprocessors, four units or more on each, for latency (rows of eight units
-    // or fewer were 2–7 % faster in one CTA, others 1–3 % faster than with fewer units). Many: CTAs of at most 16 units, a unit a warp,
-    // which was up to 10 % faster than 32 units of two a warp (8192 elements, 1–4 MiB; oneshot 3 % at 16 MiB); above
-    // 16 MiB two units a warp and twice the CTAs were as fast or 1 % faster.
+    // or fewer were 2–7 % faster in one CTA, others 1–3 % faster than with fewer units). Many: CTAs of at most 16
+    // units, a unit a warp, which was up to 10 % faster than 32 units of two a warp (8192 elements, 1–4 MiB; oneshot 3
+    // % at 16 MiB); above 16 MiB two units a warp and twice the CTAs were as fast or 1 % faster.
     const bool clusters_exist = compute_capability_major >= 9;
     constexpr int kFewest = 4;
     const int widest = !clusters_exist || units <= 8 ? 1 : call.num_tokens <= 4 ? 16 : call.num_tokens <= 32 ? 8 : 1;
@@ -232,6 +234,12 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
             static_cast<int>(generation_bytes(workspace) / (cta * static_cast<std::size_t>(launch.cluster_size)));
         launch.clusters = std::clamp(fits, 1, launch.clusters - 1);
     }
+    // And fewer still for rings that leave rows between fences: a fence at every row costs 41 %, at every second 13 %,
+    // at every third 4 % (oneshot, 64 MiB, 2 ranks), half of the clusters 2 %.
+    constexpr int kFenceRows = 4;
+    const int fewest_clusters = std::max(1, launch.clusters / 2);
+    while (launch.clusters > fewest_clusters && slot_layout(algorithm, call, workspace, launch).fence_rows < kFenceRows)
+        launch.clusters = std::max(fewest_clusters, launch.clusters - std::max(1, launch.clusters / 8));
     return launch;
 }
 

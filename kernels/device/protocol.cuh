@@ -49,11 +49,11 @@ class Patience {
   private:
     __device__ __noinline__ static bool timed_out(const Peers& peers, std::uint64_t deadline, int peer, int iteration) {
         Control* const control = reinterpret_cast<Control*>(peers.base[peers.rank]);
-        const bool others_gave_up = *static_cast<volatile unsigned*>(&control->timed_out) != 0;
+        const bool others_gave_up = load_relaxed_gpu(&control->timed_out) != 0;
         if (!others_gave_up && global_nanoseconds() < deadline) return false;
         if (atomicCAS(&control->timed_out, 0u, 1u) == 0) {
             const auto* const theirs = reinterpret_cast<const Control*>(peers.base[peer]);
-            control->own_arrivals = *static_cast<volatile unsigned*>(&control->arrivals);
+            control->own_arrivals = load_relaxed_gpu(&control->arrivals);
             control->peer_arrivals = *static_cast<const volatile unsigned*>(&theirs->arrivals);
             control->thread = static_cast<int>(threadIdx.x);
             control->rank = peers.rank;

@@ -52,6 +52,11 @@ __device__ __forceinline__ void store_to_peer(T* address, const T& value) {
 /// After a look at `slot` that found no data. A GPU looks again at once; a CPU runs another thread.
 __device__ __forceinline__ void between_looks(const std::byte*) {}
 
+__device__ __forceinline__ unsigned load_relaxed_gpu(const unsigned* address) {
+    unsigned value;
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(address) : "memory");
+    return value;
+}
 /// Gives what was there before.
 __device__ __forceinline__ unsigned fetch_add_gpu(unsigned* address, unsigned value) {
     unsigned before;

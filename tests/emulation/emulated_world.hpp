@@ -91,12 +91,13 @@ struct CallTensors {
     }
 
     /// Rank 0's outputs and the residual against float64.
-    void check_against_reference() const {
+    void check_against_reference() const { CHECK(relative_error() <= tolerance(shape)); }
+    double relative_error() const {
         const ReferenceCall reference = reference_of(shape, world(), seed);
         RelativeError error;
         for (std::int64_t token = 0; token < shape.num_tokens; ++token)
             check_row(shape, reference, token, results_of(token), error);
-        CHECK(error.value() <= tolerance(shape));
+        return error.value();
     }
     /// The same of kernels that norm and quantize one after the other.
     void check_separate_against_reference() const {

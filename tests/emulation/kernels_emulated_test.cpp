@@ -195,16 +195,22 @@ TEST_CASE("of a sharded residual: what is refused, what may be null, what fits t
     }
     CHECK_THROWS_AS(unfused::fused_norm(tensors.call_of(0), true, &world.streams[0]), std::invalid_argument);
 
-    // 8 ranks, rows of 16 KiB: all 132 multiprocessors but the one that would make the number of clusters even.
+    // 8 ranks, rows of 16 KiB: fewer clusters than multiprocessors, so that there are some rows between fences, and an
+    // odd number. In half of the memory fewer still.
     FusedAllReduce large = tensors.call_of(0);
     large.num_tokens = 4096;
     large.hidden_dim = 8192;
     Workspace workspace;
     workspace.peers.world_size = 8;
-    workspace.bytes = std::size_t{64} << 20;
+    workspace.bytes = std::size_t{128} << 20;
     const LaunchParameters launch = default_launch(Fused::twoshot, large, workspace, 132, 9);
-    CHECK(launch.cluster_size * launch.clusters * launch.threads / 512 == 132);
-    CHECK(fused_arguments(Fused::twoshot, large, workspace, launch).clusters == launch.clusters - 1);
+    CHECK(launch.clusters == 102);
+    CHECK(fused_arguments(Fused::twoshot, large, workspace, launch).clusters == 101);
+    CHECK(fused_arguments(Fused::twoshot, large, workspace, launch).slots.fence_rows == 4);
+    workspace.bytes /= 2;
+    const LaunchParameters fewer = default_launch(Fused::twoshot, large, workspace, 132, 9);
+    CHECK(fewer.clusters == 49);
+    CHECK(fused_arguments(Fused::twoshot, large, workspace, fewer).slots.fence_rows == 4);
 }
 
 TEST_CASE("the unfused kernels agree with float64") {

@@ -9,8 +9,9 @@
 /// Each CUDA thread is a fiber. A scheduler runs one at a time and changes to another wherever a thread meets others or
 /// touches slots; every seed is another order. Warps, blocks and ranks have speeds that differ up to a thousandfold.
 /// Launches begin as with programmatic dependent launch: once the one before has ended or all its blocks have
-/// triggered. Stores to slots land late, word by word and out of order, as far as the memory model of the protocol
-/// allows it; flags release and acquire. All blocks are resident at once: a lack of room on the GPU is not emulated.
+/// triggered. Stores to slots and peers land as late as the memory model allows it, word by word and out of order;
+/// flags release and acquire, as do a fence with a later store, and a load with a later fence (memory.hpp). All blocks
+/// are resident at once: a lack of room on the GPU is not emulated.
 
 #include "kernels/device/arguments.hpp"
 #include "kernels/fused_allreduce.hpp"
@@ -27,9 +28,6 @@ namespace crossover::emulation {
 
 struct Options {
     std::uint64_t seed = 1;
-    /// A store lands before its thread issues the `store_window + 1`-th one after it. The kernels' rings are made for
-    /// stores of one later row to overtake the emptying of a slot: two stores a unit, at least.
-    int store_window = 2;
     /// Ranks that are this much slower than others; missing ones are not.
     std::vector<double> rank_speed = {};
 
@@ -37,6 +35,8 @@ struct Options {
     std::function<void(device::Arguments&)> alter = {}; // of each launch
     std::function<void(device::MoeArguments&)> alter_moe = {};
     bool without_pdl_wait = false;
+    bool without_trigger = false; // launches begin as soon as the one before has begun
+    bool without_fences = false;
     bool without_emptying = false; // slots keep what was received
     bool without_release = false;  // flags overtake what they are to follow
     bool without_flags = false;    // every flag seems to be there

@@ -17,6 +17,8 @@ using device::Vector;
 
 namespace {
 
+alignas(16) std::byte slot[kControlBytes]; // also rank 0's workspace
+
 /// Runs kernels, one after the other on rank 0, and gives the machine's complaint.
 std::string complaint(std::initializer_list<Kernel> kernels, const LaunchParameters& launch, Options options = {}) {
     Machine machine(std::move(options));
@@ -24,6 +26,7 @@ std::string complaint(std::initializer_list<Kernel> kernels, const LaunchParamet
     Arguments arguments{};
     arguments.cluster_size = launch.cluster_size;
     arguments.clusters = launch.clusters;
+    arguments.peers.base[0] = slot;
     for (const Kernel kernel : kernels) launch_kernel(kernel, arguments, launch, &stream);
     try {
         machine.run();
@@ -35,7 +38,6 @@ std::string complaint(std::initializer_list<Kernel> kernels, const LaunchParamet
 
 bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
-alignas(16) std::byte slot[16];
 std::set<unsigned> seen; // which words of the slot held data when it was looked at
 
 constexpr LaunchParameters kOneWarp{.cluster_size = 1, .clusters = 1, .threads = 32};
@@ -101,7 +103,7 @@ TEST_CASE("a kernel that waits sees what the one before has stored; one that doe
     const auto first = [](Arguments) {
         device::pdl_wait();
         device::pdl_trigger();
-        if (threadIdx.x == 0) device::add_relaxed_gpu(reinterpret_cast<unsigned*>(slot), 1);
+        if (threadIdx.x == 0) device::fetch_add_gpu(reinterpret_cast<unsigned*>(slot), 1);
     };
     const auto second = [](Arguments) {
         device::pdl_wait();
@@ -117,32 +119,80 @@ TEST_CASE("a kernel that waits sees what the one before has stored; one that doe
     }
 }
 
-TEST_CASE("stores to different slots change places within the window, those to one slot never") {
+TEST_CASE("stores to different slots change places, those to one slot never") {
     alignas(16) static std::byte slots[4][16];
-    Memory::Random random(1);
-    for (const int window : {0, 2}) {
-        bool overtaken = false;
-        for (int run = 0; run < 200; ++run) {
-            std::memset(slots, 0, sizeof slots);
-            Memory memory(window, [](const std::byte*) {});
-            const auto sender = std::make_shared<Memory::Sender>();
-            const auto word = [&](int i) {
-                unsigned value;
-                std::memcpy(&value, slots[i], 4);
-                return value;
-            };
-            for (const int i : {0, 1, 2, 3}) {
-                memory.store(sender, slots[i], {1, 1, 1, 1});
-                if (window > 0) memory.land_any(random);
-                if (i > window) CHECK(word(i - window - 1) == 1);
-                overtaken |= i > 0 && word(i) == 1 && word(i - 1) == 0;
-            }
-            memory.store(sender, slots[0], {2, 2, 2, 2});
-            memory.store(sender, slots[0], {3, 3, 3, 3});
-            CHECK(memory.load(*sender, slots[0]).x == 3);
-            while (!memory.empty()) memory.land_any(random);
-            CHECK(word(0) == 3);
+    const auto word = [&](int i) {
+        unsigned value;
+        std::memcpy(&value, slots[i], 4);
+        return value;
+    };
+    bool overtaken[4]{}, none_landed = false;
+    for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+        std::memset(slots, 0, sizeof slots);
+        Memory memory(seed, [](const std::byte*) {});
+        const auto sender = std::make_shared<Sender>(), other = std::make_shared<Sender>();
+        for (const int i : {0, 1, 2, 3}) {
+            memory.store(sender, slots[i], {1, 1, 1, 1});
+            memory.land_any();
         }
-        CHECK(overtaken == (window > 0));
+        for (const int i : {0, 1, 2, 3}) overtaken[i] |= word(i) == 0 && word(3) == 1;
+        memory.store(sender, slots[0], {2, 2, 2, 2});
+        memory.store(sender, slots[0], {3, 3, 3, 3});
+        CHECK(memory.load(*sender, slots[0]).x == 3); // the thread itself sees them at once
+        none_landed |= memory.load(*other, slots[0]).x == 0;
+        unsigned last = word(0);
+        while (!memory.empty()) {
+            memory.land_any();
+            CHECK(word(0) >= last);
+            last = word(0);
+        }
+        CHECK(word(0) == 3);
     }
+    CHECK((overtaken[0] && overtaken[1] && overtaken[2]));
+    CHECK(none_landed);
+}
+
+namespace {
+alignas(16) std::byte first_slot[16], second_slot[16];
+
+/// What is in `first_slot` in the end where one thread stores 1 there and then to `second_slot`, and another, on
+/// another GPU, stores 2 to `first_slot` when it has seen that. A fence is made where the arguments say so.
+std::set<unsigned> last_values(bool storer_fences, bool seer_fences, int storer_lane = 0) {
+    const auto store = [](Arguments a) {
+        const auto thread = static_cast<int>(threadIdx.x);
+        if (thread == 0) device::store_slot(first_slot, {1, 1, 1, 1});
+        if (a.push_ahead && thread == a.consume_behind) device::fence_system();
+        if (thread == 0) device::store_slot(second_slot, {1, 1, 1, 1});
+    };
+    const auto see = [](Arguments a) {
+        if (threadIdx.x != 0) return;
+        while (device::load_slot(second_slot).x != 1) device::between_looks(second_slot);
+        if (a.push_ahead) device::fence_system();
+        device::store_slot(first_slot, {2, 2, 2, 2});
+    };
+    std::set<unsigned> values;
+    for (std::uint64_t seed = 1; seed <= 200; ++seed) {
+        std::memset(first_slot, 0, sizeof first_slot);
+        std::memset(second_slot, 0xFF, sizeof second_slot);
+        Machine machine({.seed = seed});
+        Stream storers(machine, 0), seers(machine, 1);
+        Arguments arguments{};
+        arguments.cluster_size = arguments.clusters = 1;
+        arguments.push_ahead = storer_fences;
+        arguments.consume_behind = storer_lane;
+        launch_kernel(store, arguments, kOneWarp, &storers);
+        arguments.push_ahead = seer_fences;
+        launch_kernel(see, arguments, kOneWarp, &seers);
+        machine.run();
+        values.insert(reinterpret_cast<const unsigned*>(first_slot)[0]);
+    }
+    return values;
+}
+} // namespace
+
+TEST_CASE("a store comes after one of another thread only with a fence in either, of the very threads") {
+    CHECK(last_values(true, true) == std::set<unsigned>{2});
+    CHECK(last_values(false, true) == std::set<unsigned>{1, 2});
+    CHECK(last_values(true, false) == std::set<unsigned>{1, 2});
+    CHECK(last_values(true, true, 1) == std::set<unsigned>{1, 2});
 }

@@ -114,9 +114,9 @@ TEST_CASE("hundreds of mixed launches in a row") {
     for (const int size : {2, 4, 8}) {
         Sequence sequence{.world_size = size, .count = 60 / size};
         CHECK(sequence.first_failure({}, 12 / CROSSOVER_EMULATED_SHARE) == "");
-        CHECK(sequence.first_failure({.store_window = 12}, 6 / CROSSOVER_EMULATED_SHARE) == "");
+        CHECK(sequence.first_failure({}, 6 / CROSSOVER_EMULATED_SHARE) == "");
     }
-    CHECK(kOnCredit.first_failure({.store_window = 12}, 6 / CROSSOVER_EMULATED_SHARE) == "");
+    CHECK(kOnCredit.first_failure({}, 6 / CROSSOVER_EMULATED_SHARE) == "");
 }
 
 TEST_CASE("mixed launches with a rank that is a hundred times slower") {
@@ -188,9 +188,9 @@ TEST_CASE("a missing rank ends in a time-out that names it, and a reset makes th
 }
 
 TEST_CASE("broken dispatches are found") {
-    CHECK(kDispatches.first_failure({.store_window = 12}) == "");
+    CHECK(kDispatches.first_failure({}) == "");
     CHECK(kDispatches.first_failure({.without_flags = true}) != ""); // neither `begun` nor `done` is waited for
-    CHECK(kDispatches.first_failure({.store_window = 12, .without_release = true}) != "");
+    CHECK(kDispatches.first_failure({.without_release = true}) != "");
     CHECK(kDispatches.first_failure({.without_emptying = true}) != "");
     CHECK(kDispatches.first_failure({.without_pdl_wait = true}) != "");
     CHECK(kDispatches.first_failure({.alter_moe = [](MoeArguments& a) { a.generation_bytes = 0; }}) != "");
@@ -198,13 +198,13 @@ TEST_CASE("broken dispatches are found") {
 
 TEST_CASE("broken combines are found") {
     for (const Sequence& sequence : {kCombines, kOnCredit}) {
-        CHECK(sequence.first_failure({.store_window = 12}) == "");
+        CHECK(sequence.first_failure({}) == "");
         CHECK(sequence.first_failure({.without_emptying = true}) != "");
         CHECK(sequence.first_failure({.without_pdl_wait = true}) != "");
         CHECK(sequence.first_failure({.alter_moe = [](MoeArguments& a) { a.generation_bytes = 0; }}) != "");
     }
     CHECK(kOnCredit.first_failure({.without_flags = true}) != ""); // credits are not waited for
-    CHECK(kOnCredit.first_failure({.store_window = 12, .without_release = true}) != "");
+    CHECK(kOnCredit.first_failure({.without_release = true}) != "");
     // One stage: a sum waits for a push that waits for it.
     CHECK(kOnCredit.first_failure({.alter_moe = [](MoeArguments& a) { a.stages = 1; }}) != "");
     // Ranks without rows wait for nobody but for `begun`: without it they are launches ahead.

@@ -36,7 +36,7 @@ Machine::~Machine() = default;
 void Machine::run() { scheduler_->run(); }
 
 Scheduler::Scheduler(Options given)
-    : options(std::move(given)), memory(options.store_window,
+    : options(std::move(given)), memory(options.seed,
                                         [this](const std::byte* slot) {
                                             const auto [first, last] = looking_.equal_range(slot);
                                             for (auto at = first; at != last; ++at) make_ready(*at->second);
@@ -44,7 +44,7 @@ Scheduler::Scheduler(Options given)
                                         }),
       random_(static_cast<unsigned>(options.seed * 48271 + 1)) {
     random_.discard(8);
-    constexpr std::array<unsigned, 3> delays{16, 512, 16384};
+    constexpr std::array<unsigned, 4> delays{16, 512, 16384, 0};
     landing_delay_ = delays[random_() / 7 % delays.size()];
 }
 
@@ -93,7 +93,8 @@ bool Scheduler::may_begin(const Queue& queue, std::size_t at) const {
     if (!grid.blocks.empty()) return false;
     if (at == 0) return true;
     const Grid& before = *queue.grids[at - 1];
-    return grid.pdl && !before.blocks.empty() && before.released_blocks == before.block_count;
+    return grid.pdl && !before.blocks.empty() &&
+           (before.released_blocks == before.block_count || options.without_trigger);
 }
 
 void Scheduler::begin_grids() {
@@ -126,6 +127,8 @@ void Scheduler::begin(Grid& grid) {
             thread.warp = &block.warps[static_cast<std::size_t>(i / device::kWarp)];
             thread.block = &block;
             thread.index = i;
+            thread.sender->warp = warps_begun_ + static_cast<std::uint64_t>(i / device::kWarp);
+            thread.sender->lane = static_cast<std::size_t>(i % device::kWarp);
             thread.serial = threads_begun_++;
             thread.fiber.emplace([this, &grid] {
                 try {
@@ -136,6 +139,7 @@ void Scheduler::begin(Grid& grid) {
             });
             make_ready(thread);
         }
+        warps_begun_ += block.warps.size();
     }
 }
 
@@ -160,9 +164,12 @@ void Scheduler::thread_ended(Thread& thread) {
     block.ended = true;
     release(block);
     if (++grid.ended_blocks < grid.block_count) return;
-    // What a launch has stored on its own GPU is there when it has ended. A launch that did not wait for the one before
-    // may end first.
-    if (grid.workspace) memory.land_within(grid.workspace, grid.workspace_bytes);
+    // What a launch has stored on its own GPU is there when it has ended.
+    if (grid.workspace)
+        for (const auto& each : grid.blocks)
+            for (const auto& other : each->threads)
+                memory.land_within(*other->sender, grid.workspace, grid.workspace_bytes);
+    // A launch that did not wait for the one before may end first.
     Queue& queue = queue_of(*grid.stream);
     while (!queue.grids.empty() && queue.grids.front()->ended_blocks == queue.grids.front()->block_count) {
         queue.grids.pop_front();
@@ -180,7 +187,7 @@ void Scheduler::run() {
     begin_grids();
     const auto queued = [](const Queue& queue) { return !queue.grids.empty(); };
     while (std::any_of(queues_.begin(), queues_.end(), queued)) {
-        if (random_() % landing_delay_ < memory.size()) memory.land_any(random_);
+        if (landing_delay_ > 0 && random_() % landing_delay_ < memory.size()) memory.land_any();
         if (ready_.empty()) {
             idle();
             continue;
@@ -197,7 +204,7 @@ void Scheduler::run() {
         }
         run_thread(thread);
     }
-    while (!memory.empty()) memory.land_any(random_);
+    while (!memory.empty()) memory.land_any();
 }
 
 void Scheduler::run_thread(Thread& thread) {
@@ -276,7 +283,7 @@ void Scheduler::wait_for_landing(const std::byte* slot) {
 
 void Scheduler::idle() {
     if (!memory.empty()) {
-        memory.land_any(random_);
+        memory.land_any();
         return;
     }
     if (looking_.empty()) throw_deadlock();

@@ -36,7 +36,7 @@ struct Thread {
     Block* block = nullptr;
     int index = 0;
     std::uint64_t serial = 0;
-    std::shared_ptr<Memory::Sender> sender = std::make_shared<Memory::Sender>();
+    std::shared_ptr<Sender> sender = std::make_shared<Sender>();
     const char* waits_for = nullptr;
     std::optional<Fiber> fiber;
 };
@@ -47,6 +47,8 @@ struct Warp {
     std::size_t place = 0; // among the scheduler's ready warps, while `ready` holds any
     Meeting meeting;
     std::array<std::array<unsigned, device::kWarp>, 2> shuffled{};
+    std::array<Fences, 2> seen;           // before a __syncwarp
+    std::shared_ptr<const Fenced> fenced; // by its lanes; null before the first fence
 };
 
 struct Block {
@@ -133,14 +135,14 @@ class Scheduler {
     [[noreturn]] void throw_deadlock() const;
 
     Memory::Random random_;
-    unsigned landing_delay_; // steps for which a store is on its way, about
+    unsigned landing_delay_; // steps for which a store is on its way, about; 0: until nobody can go on
     std::deque<Queue> queues_;
     std::vector<Warp*> ready_;
     std::unordered_multimap<const std::byte*, Thread*> looking_;
     Thread* current_ = nullptr;
     Warp* warp_ = nullptr; // of the last step
     std::exception_ptr error_;
-    std::uint64_t threads_begun_ = 0;
+    std::uint64_t threads_begun_ = 0, warps_begun_ = 0;
 };
 
 } // namespace crossover::emulation

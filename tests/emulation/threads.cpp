@@ -4,8 +4,9 @@
 #include "tests/emulation/scheduler.hpp"
 
 #include <bit>
-#include <cstring>
+#include <memory>
 #include <string>
+#include <utility>
 
 using namespace crossover::emulation;
 
@@ -50,6 +51,11 @@ T* in_block(T* address, Block& other) {
     return reinterpret_cast<T*>(other.shared.data() + offset);
 }
 
+Sender& sender() { return *scheduler().current().sender; }
+
+/// Released with a store: what the lanes of the running warp have fenced.
+Release fenced() { return {.fenced = scheduler().current().warp->fenced}; }
+
 /// What the lane `source`, modulo the warp, gives.
 unsigned exchanged(unsigned mask, unsigned value, int source, const char* what) {
     if (mask != ~0u) throw EmulationError(std::string(what) + " with a part of the warp is not emulated");
@@ -65,7 +71,15 @@ unsigned exchanged(unsigned mask, unsigned value, int source, const char* what) 
 
 void __syncthreads() { scheduler().meet(block().meeting, "__syncthreads"); }
 
-void __syncwarp() { scheduler().meet(scheduler().current().warp->meeting, "__syncwarp"); }
+/// What a lane has loaded before, the others acquire by their next fences, too.
+void __syncwarp() {
+    Warp& warp = *scheduler().current().warp;
+    Fences& seen = warp.seen[warp.meeting.phase % 2]; // as in exchanged()
+    if (warp.meeting.arrived == 0) seen.clear();
+    seen.add(sender().seen);
+    scheduler().meet(warp.meeting, "__syncwarp");
+    sender().seen.add(seen);
+}
 
 unsigned __shfl_sync(unsigned mask, unsigned value, int source) {
     return exchanged(mask, value, source, "__shfl_sync");
@@ -103,14 +117,16 @@ namespace crossover::device {
 
 Vector load_slot(const std::byte* slot) {
     scheduler().preempt();
-    return scheduler().memory.load(*scheduler().current().sender, slot);
+    const Release release = scheduler().memory.release_of(slot);
+    if (release.fenced) sender().seen.add(release.fenced);
+    return scheduler().memory.load(sender(), slot);
 }
 
 void store_slot(std::byte* slot, const Vector& v) {
     scheduler().preempt();
     const bool emptying = v.x == kEmptyWord && v.y == kEmptyWord && v.z == kEmptyWord && v.w == kEmptyWord;
     if (emptying && scheduler().options.without_emptying) return;
-    scheduler().memory.store(scheduler().current().sender, slot, v);
+    scheduler().memory.store(scheduler().current().sender, slot, v, fenced());
 }
 
 void store_flag(std::byte* slot, unsigned value) {
@@ -118,17 +134,19 @@ void store_flag(std::byte* slot, unsigned value) {
     store_to_peer(slot, &value, sizeof value);
 }
 
-/// What is to be seen with the flag is there before the flag is on its way. That of the whole block: what threads store
-/// that have not met this one yet, they store later.
+/// With what the whole block has stored: what threads store that have not met this one yet, they store later.
 void release_flag(std::byte* slot, unsigned value) {
     scheduler().preempt();
+    Flagged flagged;
     if (!scheduler().options.without_release)
-        for (const auto& thread : block().threads) scheduler().memory.land_all(*thread->sender);
-    scheduler().memory.store(scheduler().current().sender, slot, &value, sizeof value);
+        for (const auto& thread : block().threads) flagged.emplace_back(thread->sender, thread->sender->issued);
+    scheduler().memory.store(scheduler().current().sender, slot, &value, sizeof value,
+                             {.flagged = std::make_shared<Flagged>(std::move(flagged))});
 }
 
 unsigned acquire_flag(const std::byte* slot) {
     const unsigned value = load_slot(slot).x;
+    if (const auto flagged = scheduler().memory.release_of(slot).flagged) scheduler().memory.land_all(*flagged);
     return scheduler().options.without_flags ? kEmptyWord - 1 : value; // more than any that is waited for
 }
 
@@ -138,9 +156,7 @@ void store_to_peer(void* address, const void* value, unsigned bytes) {
 }
 
 void between_looks(const std::byte* slot) {
-    Vector v;
-    std::memcpy(&v, slot, sizeof v);
-    if (has_empty_word(v)) scheduler().wait_for_landing(slot);
+    if (has_empty_word(scheduler().memory.load(sender(), slot))) scheduler().wait_for_landing(slot);
 }
 
 unsigned load_relaxed_gpu(const unsigned* address) {
@@ -148,9 +164,20 @@ unsigned load_relaxed_gpu(const unsigned* address) {
     return *address;
 }
 
-void add_relaxed_gpu(unsigned* address, unsigned value) {
+unsigned fetch_add_gpu(unsigned* address, unsigned value) {
     scheduler().preempt();
-    *address += value;
+    return std::exchange(*address, *address + value);
+}
+
+void fence_system() {
+    scheduler().preempt();
+    if (scheduler().options.without_fences) return;
+    sender().acquired.add(std::exchange(sender().seen, {}));
+    Warp& warp = *scheduler().current().warp;
+    Fenced fenced = warp.fenced ? *warp.fenced : Fenced{.warp = sender().warp};
+    ++fenced.version;
+    fenced.before[sender().lane] = sender().issued;
+    warp.fenced = std::make_shared<Fenced>(fenced);
 }
 
 std::uint64_t global_nanoseconds() { return scheduler().nanoseconds; }

@@ -31,11 +31,10 @@ void store_to_peer(T* address, const T& value) {
 }
 void between_looks(const std::byte* slot);
 unsigned load_relaxed_gpu(const unsigned* address);
-void add_relaxed_gpu(unsigned* address, unsigned value);
-void fence_gpu();
+unsigned fetch_add_gpu(unsigned* address, unsigned value);
 void fence_system();
 template <class T>
-void keep(T&) {}
+void keep(T*) {}
 std::uint64_t global_nanoseconds();
 
 void pdl_wait();
