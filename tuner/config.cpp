@@ -256,12 +256,22 @@ std::optional<LaunchChoice> parse_launch_choice(std::string_view name) {
 
 std::vector<std::string> algorithms_of(const Config& config, Pattern pattern) {
     std::vector<std::string> algorithms = config.algorithms;
-    std::erase_if(algorithms, [&](const std::string& name) { return !algorithm::does(name, pattern); });
+    const auto lists = [&](std::string_view name) {
+        return std::ranges::find(config.algorithms, name) != config.algorithms.end();
+    };
+    // Without a norm this is NCCL alone, under another name.
+    const auto doubles = [&](std::string_view name) {
+        return (name == algorithm::nccl_fused_norm && lists(algorithm::nccl)) ||
+               (name == algorithm::nccl_symm_fused_norm && lists(algorithm::nccl_symm));
+    };
+    std::erase_if(algorithms, [&](const std::string& name) {
+        return !algorithm::does(name, pattern) || (!has_norm(pattern) && doubles(name));
+    });
     return algorithms;
 }
 
 std::vector<Quant> quants_of(const Config& config, Pattern pattern) {
-    return is_moe_combine(pattern) ? std::vector{Quant::none} : config.quants;
+    return is_quantized(pattern) ? config.quants : std::vector{Quant::none};
 }
 
 Config parse_config(const YAML::Node& node, const std::string& file) {

@@ -73,7 +73,7 @@ struct Config {
 
 /// Those of the config's algorithms that do this pattern, in its order.
 std::vector<std::string> algorithms_of(const Config& config, Pattern pattern);
-/// The quant modes of this pattern's cells: the config's, but a moe_combine sums, and quantizes nothing.
+/// The quant modes of this pattern's cells: the config's, or none of a pattern that quantizes nothing.
 std::vector<Quant> quants_of(const Config& config, Pattern pattern);
 
 /// Reads and checks a config file. @throws InputError naming file:line for YAML errors, unknown keys, values out of

@@ -108,7 +108,9 @@ constexpr bool does(std::string_view name, Pattern pattern) {
     if (is_moe_combine(pattern)) return is_of_moe_combine(name);
     const bool sharded = name == nccl_sharded_norm;
     if (is_sharded(pattern)) return sharded || name == floor || name.substr(0, name.find('[')) == twoshot;
-    return !sharded && !is_of_moe_dispatch(name) && !is_of_moe_combine(name);
+    if (sharded || is_of_moe_dispatch(name) || is_of_moe_combine(name)) return false;
+    if (has_norm(pattern)) return name != nccl && name != nccl_symm;
+    return name != nccl_separate && name != nccl_symm_separate && name != custom_fused_norm;
 }
 } // namespace algorithm
 

@@ -25,6 +25,7 @@
 #include <iterator>
 #include <set>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace crossover {
@@ -44,7 +45,7 @@ const Usage kUsage{.name = "tune",
 /// What the user asked for.
 struct Request {
     fs::path config_path;
-    bool default_config = true; // none was named, so it may be cut to the GPUs or the recording at hand
+    bool default_config = true; // none else was named, so it may be cut to the GPUs or the recording at hand
     bool any_sessions = true;   // nor a number of sessions: those of the recording will do
     Config config;
     fs::path out;
@@ -76,9 +77,11 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     const auto values = parse_options(kUsage, options, arguments);
     if (!values) return std::nullopt;
 
-    request.default_config = values->count("config") == 0;
+    std::error_code ignored; // a file that is not there is told when it is read
+    request.default_config =
+        values->count("config") == 0 || fs::equivalent(config, data_folder() / "default.yaml", ignored);
     request.any_sessions = request.default_config && values->count("sessions") == 0;
-    request.config_path = request.default_config ? shown(data_folder() / "default.yaml") : config;
+    request.config_path = values->count("config") == 0 ? shown(data_folder() / "default.yaml") : config;
     request.config = read_config(request.config_path);
     if (!request.config.candidates.empty())
         throw InputError(request.config_path.string(), "`candidates` is not for configs", "use --candidate FILE");

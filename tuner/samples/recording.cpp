@@ -82,7 +82,10 @@ class Recording : public SampleSource {
             algorithms.insert(sample.algorithm);
             sessions.insert(sample.session);
         }
-        add_missing(all, "algorithm", {config.algorithms.begin(), config.algorithms.end()}, algorithms,
+        std::set<std::string> asked_algorithms;
+        for (const Pattern pattern : config.patterns)
+            for (const std::string& name : algorithms_of(config, pattern)) asked_algorithms.insert(name);
+        add_missing(all, "algorithm", asked_algorithms, algorithms,
                     [](const std::string& text) { return text; });
         if (config.sessions > std::ssize(sessions))
             all.push_back({std::to_string(config.sessions) +
