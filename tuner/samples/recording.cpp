@@ -85,8 +85,7 @@ class Recording : public SampleSource {
         std::set<std::string> asked_algorithms;
         for (const Pattern pattern : config.patterns)
             for (const std::string& name : algorithms_of(config, pattern)) asked_algorithms.insert(name);
-        add_missing(all, "algorithm", asked_algorithms, algorithms,
-                    [](const std::string& text) { return text; });
+        add_missing(all, "algorithm", asked_algorithms, algorithms, [](const std::string& text) { return text; });
         if (config.sessions > std::ssize(sessions))
             all.push_back({std::to_string(config.sessions) +
                                " sessions were not recorded; recorded: " + std::to_string(sessions.size()),
