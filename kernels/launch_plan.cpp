@@ -222,10 +222,10 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
     launch.clusters = std::max(1, multiprocessors * ctas_per_multiprocessor / launch.cluster_size);
     // Twoshot in one iteration of half as wide clusters, two units a warp, rather than in two: 7 % (128 × 8192).
     const bool halves = launch.cluster_size % 2 == 0 && per_warp == 1 && per_cta > kWarps / 2;
-    if (algorithm == Fused::twoshot && halves && call.num_tokens > launch.clusters &&
-        call.num_tokens <= 2 * launch.clusters) {
+    const int twice = 2 * launch.clusters;
+    if (algorithm == Fused::twoshot && halves && call.num_tokens > launch.clusters && call.num_tokens <= twice) {
         launch.cluster_size /= 2;
-        launch.clusters *= 2;
+        launch.clusters = twice;
     }
     // Fewer clusters until the rings fit.
     while (launch.clusters > 1 && unsupported(algorithm, call, workspace, launch)) {
