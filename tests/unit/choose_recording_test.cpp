@@ -212,8 +212,15 @@ TEST_CASE("tune without GPUs and without a name") {
         return test::run_command("cd " + folder.path().string() +
                                  " && CUDA_VISIBLE_DEVICES= " CROSSOVER_BINARY " tune " + arguments);
     };
-    for (const std::string& arguments : {std::string(), "--config " + (configs / "quick.yaml").string()}) {
+    for (const std::string& arguments : {std::string(), "--config " + (configs / "default.yaml").string(),
+                                         "--out quick --config " + (configs / "quick.yaml").string()}) {
         const test::CommandResult result = tune(arguments);
+        // The default config, named or not, is cut to what was recorded.
+        const bool cut = arguments.find("quick") == std::string::npos;
+        for (const std::string line :
+             {"float16: not in the recording, left out\n", "hidden_dim 6144: not in the recording, left out\n"})
+            CHECK((result.output.find(line) != std::string::npos) == cut);
+        CHECK(result.output.find("rmsnorm, float16") == std::string::npos); // nor are there cells of it
         CAPTURE(result.output);
         CHECK(result.status == 0);
         CHECK(result.output.rfind("no GPUs here: replaying the recording ", 0) == 0);

@@ -115,6 +115,18 @@ TEST_CASE("the shipped configs") {
     CHECK(moe.patterns.size() == kMoePatterns.size());
     for (const Pattern pattern : moe.patterns) CHECK(algorithms_of(moe, pattern).size() >= 3);
 
+    // Patterns take what they have: without a norm NCCL once, under its own name, and nothing quantized.
+    using Names = std::vector<std::string>;
+    CHECK(algorithms_of(full, Pattern::allreduce) == Names{"nccl", "nccl_symm", "oneshot", "twoshot"});
+    CHECK(quants_of(full, Pattern::allreduce) == std::vector{Quant::none});
+    const Names normed = algorithms_of(full, Pattern::allreduce_rmsnorm);
+    CHECK(normed.size() == full.algorithms.size() - 2);
+    CHECK(std::find(normed.begin(), normed.end(), "nccl") == normed.end());
+    CHECK(quants_of(full, Pattern::allreduce_rmsnorm) == full.quants);
+    Config unnamed = full; // without `nccl`, NCCL's other name stands for it
+    unnamed.algorithms = {"nccl_fused_norm", "custom_fused_norm", "oneshot"};
+    CHECK(algorithms_of(unnamed, Pattern::allreduce) == Names{"nccl_fused_norm", "oneshot"});
+
     // The quick one asks for nothing that a recording of the full one lacks.
     const Config quick = read_config(configs / "quick.yaml");
     CHECK(quick.sessions == 1);
