@@ -184,4 +184,15 @@ class EmulatedWorld {
     std::vector<Bytes> memory_;
 };
 
+/// What first goes wrong in runs with the seeds 1…count; outcome(options) runs once, and gives nothing if all is well.
+template <class Outcome>
+std::string first_failure_of(const Outcome& outcome, emulation::Options options, int count) {
+    std::string found;
+    for (int seed = 1; seed <= count && found.empty(); ++seed) {
+        options.seed = static_cast<std::uint64_t>(seed);
+        found = outcome(options);
+    }
+    return found;
+}
+
 } // namespace crossover::testing

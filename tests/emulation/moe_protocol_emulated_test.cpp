@@ -92,14 +92,8 @@ struct Sequence {
         return "";
     }
 
-    /// What first goes wrong in runs with the seeds 1…tries.
-    std::string first_failure(emulation::Options options, int tries = 12) const {
-        std::string found;
-        for (int seed = 1; seed <= tries && found.empty(); ++seed) {
-            options.seed = static_cast<std::uint64_t>(seed);
-            found = outcome(options);
-        }
-        return found;
+    std::string first_failure(const emulation::Options& options, int tries = 12) const {
+        return first_failure_of([this](const emulation::Options& seeded) { return outcome(seeded); }, options, tries);
     }
 };
 

@@ -63,14 +63,8 @@ struct Rings {
         return "";
     }
 
-    /// What first goes wrong in runs with the seeds 1…count.
-    std::string first_failure(emulation::Options options, int count = 300) const {
-        std::string found;
-        for (int seed = 1; seed <= count && found.empty(); ++seed) {
-            options.seed = static_cast<std::uint64_t>(seed);
-            found = outcome(options);
-        }
-        return found;
+    std::string first_failure(const emulation::Options& options, int count = 300) const {
+        return first_failure_of([this](const emulation::Options& seeded) { return outcome(seeded); }, options, count);
     }
 
     std::string text() const {

@@ -172,6 +172,20 @@ class InProcessWorld {
         }
     }
 
+    /// After replays: nobody waited in vain, and no rank counted words that are not right.
+    void check_replayed(const std::vector<DeviceBuffer<unsigned long long>>& wrong) const {
+        for (int rank = 0; rank < size(); ++rank) {
+            const DeviceGuard guard(ranks[rank].device);
+            const auto timeout = read_timeout(workspaces[rank], ranks[rank].stream->get());
+            INFO((timeout ? to_string(*timeout) : std::string()));
+            CHECK_FALSE(timeout.has_value());
+            unsigned long long differences = 0;
+            CROSSOVER_CUDA_CHECK(cudaMemcpy(&differences, wrong[static_cast<std::size_t>(rank)].data(),
+                                            sizeof differences, cudaMemcpyDefault));
+            CHECK(differences == 0);
+        }
+    }
+
     /// A graph a rank, of steps 0…count−1, now and then with a rank that comes late; replayed, with a pause of the host
     /// after every `between`. enqueue(i, rank, wrong) enqueues step i and adds to *wrong the words that are not right;
     /// ahead(replay, rank) comes before each launch of a graph.
@@ -200,16 +214,7 @@ class InProcessWorld {
             if (replay % between == between - 1) synchronize();
         }
         synchronize();
-        for (int rank = 0; rank < size(); ++rank) {
-            const DeviceGuard guard(ranks[rank].device);
-            const auto timeout = read_timeout(workspaces[rank], ranks[rank].stream->get());
-            INFO((timeout ? to_string(*timeout) : std::string()));
-            CHECK_FALSE(timeout.has_value());
-            unsigned long long differences = 0;
-            CROSSOVER_CUDA_CHECK(cudaMemcpy(&differences, wrong[static_cast<std::size_t>(rank)].data(),
-                                            sizeof differences, cudaMemcpyDefault));
-            CHECK(differences == 0);
-        }
+        check_replayed(wrong);
     }
 
     template <class Enqueue>

@@ -128,15 +128,7 @@ TEST_CASE("all-reduce and norm kernel in turn, chained by PDL, many times, with 
                         });
                         if (replay % 20 == 19) world.synchronize();
                     }
-                    each_rank([&](int rank) {
-                        const auto timeout = read_timeout(world.workspaces[rank], world.ranks[rank].stream->get());
-                        INFO((timeout ? to_string(*timeout) : std::string()));
-                        CHECK_FALSE(timeout.has_value());
-                        unsigned long long differences = 0;
-                        CROSSOVER_CUDA_CHECK(cudaMemcpy(&differences, wrong[static_cast<std::size_t>(rank)].data(),
-                                                        sizeof differences, cudaMemcpyDefault));
-                        CHECK(differences == 0);
-                    });
+                    world.check_replayed(wrong);
                     load.synchronize();
                     world.reset();
                 }
