@@ -192,7 +192,7 @@ Replay replay(const Request& request, const std::string& why) {
     Replay replay{.record = {}, .config = replayable(asked, recorded, lenience(request)), .recorded = {}};
     const Config& config = replay.config;
     std::cout << dropped_lines(asked, config, recorded.gpus, "in the recording");
-    asked.dtypes = config.dtypes;
+    asked.dtypes = config.dtypes; // the others were asked for by nobody, and get no cells
     asked.hidden_dims = config.hidden_dims;
     if (config.sessions < asked.sessions)
         std::cout << "sessions: " << config.sessions << " in the recording instead of " << asked.sessions << '\n';
@@ -203,7 +203,7 @@ Replay replay(const Request& request, const std::string& why) {
                      .fingerprint = source->fingerprint(),
                      .gpus = recorded.gpus,
                      .provenance = source->provenance(),
-                     .config = asked}; // what is dropped belongs into the table, too
+                     .config = asked}; // world sizes that are dropped belong into the table, too
     replay_sessions(config, held_out, *source, begin_run(request.out, replay.record, request.resume));
     return replay;
 }

@@ -172,10 +172,6 @@ class Recording : public SampleSource {
     std::map<std::pair<std::string, Point>, std::vector<std::string>> launches_;
 };
 
-} // namespace
-
-namespace {
-
 /// Those of `asked` that were recorded, in their order; all if none was.
 template <class T>
 void keep_recorded(std::vector<T>& asked, const std::vector<T>& recorded) {
