@@ -76,7 +76,8 @@ typedef struct {
 
 typedef struct crossover_workspace crossover_workspace;
 
-/* Bytes per rank with which both algorithms serve messages up to max_message_bytes (of one rank's input). */
+/* Bytes per rank with which both algorithms serve messages up to max_message_bytes (of one rank's input) by the default
+ * launch that they would have with 64 MiB, the most that it returns; rows of less than 2 KiB perhaps by fewer CTAs. */
 size_t crossover_workspace_bytes(int world_size, uint64_t max_message_bytes);
 
 /* Collective over comm: symmetric memory through NCCL windows, cudaIpc where there are none. comm must outlive the

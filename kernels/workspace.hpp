@@ -10,15 +10,18 @@ namespace crossover {
 /// At the start of a workspace: counters and who timed out.
 inline constexpr std::size_t kControlBytes = 1024;
 
-/// Bytes of workspace per rank with which both algorithms serve messages up to `max_message_bytes` (and beyond, with
+/// Bytes of workspace per rank with which both algorithms serve messages up to `max_message_bytes` by the default
+/// launch that they would have with 64 MiB, for rows of 2 KiB or more (larger messages and smaller rows perhaps with
 /// fewer CTAs at a time). 1 MiB, in which the longest row fits, to 64 MiB.
 ///
-/// Two generations, each of the message once from every other rank and, for twoshot, gathered; where that is more than
-/// 64 MiB the slots are rings, and more memory was not faster.
+/// Two generations, each of n messages: oneshot has n − 1 pushed, twoshot (n − 1)/n pushed and 1 gathered, of a sharded
+/// residual up to n − 1 and 1. Times 2, because tokens round up to whole iterations of all clusters, times 5/4, because
+/// a row rounds up to units and they to the CTAs of a cluster (four units or more in each). Where that is more than 64
+/// MiB the slots are rings, and more memory was not faster.
 constexpr std::size_t workspace_bytes(int world_size, std::uint64_t max_message_bytes) {
     constexpr std::uint64_t smallest = std::uint64_t{1} << 20, largest = std::uint64_t{64} << 20;
     const std::uint64_t message = std::min(max_message_bytes, largest); // so that the product cannot overflow
-    const std::uint64_t wanted = kControlBytes + 2 * (static_cast<std::uint64_t>(world_size) - 1) * message;
+    const std::uint64_t wanted = kControlBytes + 5 * static_cast<std::uint64_t>(world_size) * message;
     return std::clamp(wanted, smallest, largest);
 }
 

@@ -9,18 +9,30 @@ using namespace crossover;
 
 namespace {
 
-/// Of world size 2, in a workspace that limits nothing.
-LaunchParameters launch_of(Fused algorithm, std::int64_t num_tokens, std::int64_t hidden_dim) {
+constexpr std::uint64_t kLargest = std::uint64_t{64} << 20;
+
+struct Shape {
+    std::int64_t num_tokens, hidden_dim;
+};
+
+LaunchParameters launch_of(Fused algorithm, Pattern pattern, Shape shape, int world_size, std::size_t workspace_bytes,
+                           int multiprocessors) {
     alignas(16) static std::byte tensor[16];
     FusedAllReduce call;
-    call.num_tokens = num_tokens;
-    call.hidden_dim = hidden_dim;
+    call.pattern = pattern;
+    call.num_tokens = shape.num_tokens;
+    call.hidden_dim = shape.hidden_dim;
     call.input = call.residual_in = call.gamma = tensor;
     call.output = call.residual_out = tensor;
     Workspace workspace;
-    workspace.peers.world_size = 2;
-    workspace.bytes = workspace_bytes(2, std::uint64_t{64} << 20);
-    return default_launch(algorithm, call, workspace, 132, 9);
+    workspace.peers.world_size = world_size;
+    workspace.bytes = workspace_bytes;
+    return default_launch(algorithm, call, workspace, multiprocessors, 9);
+}
+
+/// Of world size 2, in a workspace that limits nothing.
+LaunchParameters launch_of(Fused algorithm, std::int64_t num_tokens, std::int64_t hidden_dim) {
+    return launch_of(algorithm, Pattern::allreduce_residual_rmsnorm, {num_tokens, hidden_dim}, 2, kLargest, 132);
 }
 
 } // namespace
@@ -50,4 +62,31 @@ TEST_CASE("twoshot takes one iteration of two units a warp rather than two of on
     CHECK(one.threads == two.threads);
     CHECK(launch_of(Fused::twoshot, 133, 8192) == two);
     CHECK(launch_of(Fused::oneshot, 67, 8192) == two); // where it was no faster
+}
+
+TEST_CASE(
+    "workspace_bytes() is enough for the launch that there is with 64 MiB: what was measured is what an engine runs") {
+    int launches = 0;
+    const auto check = [&](Fused algorithm, Pattern pattern, Shape shape, int world_size, int multiprocessors) {
+        const auto message = static_cast<std::uint64_t>(shape.num_tokens * shape.hidden_dim * 2);
+        const std::size_t bytes = workspace_bytes(world_size, message);
+        if (bytes == kLargest) return;
+        INFO(shape.num_tokens << " x " << shape.hidden_dim << ", world size " << world_size << ", " << multiprocessors
+                              << " multiprocessors, " << to_string(pattern));
+        REQUIRE(launch_of(algorithm, pattern, shape, world_size, bytes, multiprocessors) ==
+                launch_of(algorithm, pattern, shape, world_size, kLargest, multiprocessors));
+        ++launches;
+    };
+    for (const int multiprocessors : {48, 132, 148})
+        for (const int world_size : {2, 4, 8})
+            for (const std::int64_t hidden_dim : {2048, 2056, 2304, 2880, 4096, 5120, 7168, 8192, 8200, 8448, 16384})
+                for (std::int64_t num_tokens = 1; num_tokens <= 512; ++num_tokens) {
+                    const Shape shape{num_tokens, hidden_dim};
+                    constexpr Pattern kPlain = Pattern::allreduce_residual_rmsnorm;
+                    check(Fused::oneshot, kPlain, shape, world_size, multiprocessors);
+                    check(Fused::twoshot, kPlain, shape, world_size, multiprocessors);
+                    check(Fused::twoshot, Pattern::allreduce_residual_rmsnorm_sharded, shape, world_size,
+                          multiprocessors);
+                }
+    CHECK(launches > 50000);
 }

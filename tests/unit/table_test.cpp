@@ -88,14 +88,14 @@ TEST_CASE("words of table.yaml") {
 TEST_CASE("the workspace holds what it says it serves, within its bounds") {
     constexpr std::uint64_t mib = 1 << 20;
     static_assert(workspace_bytes(8, 1) == mib);
-    static_assert(workspace_bytes(2, mib) == kControlBytes + 2 * mib);
-    static_assert(workspace_bytes(8, 2 * mib) == kControlBytes + 2 * 7 * 2 * mib);
+    static_assert(workspace_bytes(2, mib) == kControlBytes + 10 * mib);
+    static_assert(workspace_bytes(8, mib) == kControlBytes + 40 * mib);
     static_assert(workspace_bytes(2, 64 * mib) == 64 * mib);
     static_assert(workspace_bytes(8, ~0ull) == 64 * mib); // no overflow
 
     Config config;
     const CellKey key{.world_size = 4};
-    CHECK(fit_options(config).workspace_bytes(key, mib) == kControlBytes + 6 * mib);
+    CHECK(fit_options(config).workspace_bytes(key, mib) == kControlBytes + 20 * mib);
     config.workspace_limit_bytes = 3 * mib; // the run had no more than this
     CHECK(fit_options(config).workspace_bytes(key, mib) == 3 * mib);
 }
