@@ -1,123 +1,13 @@
 #include "output/html_report.hpp"
 
-#include "output/algorithm_styles.hpp"
 #include "output/latency_figure.hpp"
-#include "output/svg.hpp"
-#include "tests/support/command.hpp"
+#include "tests/support/html_pages.hpp"
 #include "tests/support/recordings.hpp"
-#include "tests/support/tables.hpp"
-
-#include <doctest/doctest.h>
 
 #include <algorithm>
-#include <cmath>
 
 using namespace crossover;
-
-namespace {
-
-/// A strict parser must take it, and nothing may come from elsewhere. Prints "fine", or what is wrong.
-const char* const kCheckPage = R"py(
-import html.parser, re, sys, xml.etree.ElementTree as tree
-text = open(sys.argv[1], encoding="utf-8").read()
-root = tree.fromstring(text.split("\n", 1)[1])
-html.parser.HTMLParser().feed(text)
-ids = [e.get("id") for e in root.iter() if e.get("id")]
-wrong = []
-if len(ids) != len(set(ids)): wrong.append("an id twice")
-for e in root.iter():
-    if e.tag in ("script", "link", "img", "iframe", "image", "use", "object"): wrong.append(e.tag)
-    for name, value in e.attrib.items():
-        if name.startswith("on") or name == "src": wrong.append(name)
-        if name == "href" and (value[0] != "#" or value[1:] not in ids): wrong.append("link to " + value)
-for e in root.iter("svg"):
-    left, top, width, height = map(float, e.get("viewBox").split())
-    for shape in e.iter():
-        for name in ("x", "x1", "x2", "y", "y1", "y2", "width", "height"):
-            if shape.get(name) and not -1 <= float(shape.get(name)) <= max(width, height) + 1:
-                wrong.append(shape.tag + " " + name + "=" + shape.get(name))
-        for x, y in re.findall(r"[M ]([^ ,M]+),([^ ,Mh]+)", shape.get("d") or ""):
-            if not (0 <= float(x) <= width and 0 <= float(y) <= height): wrong.append("path to " + x + "," + y)
-if re.search(r"https?:|url\(|@import|\bnan\b|\binf\b", text): wrong.append("an address or no number")
-print("; ".join(wrong) or "fine")
-)py";
-
-void check_page(const std::string& html) {
-    CHECK(html.rfind("<!DOCTYPE html>\n<html lang=\"en\">", 0) == 0);
-    if (!test::has("python3 --version", "python3")) return;
-    const test::TemporaryFolder folder;
-    folder.write("check.py", kCheckPage);
-    folder.write("page.html", html);
-    const auto result = test::run_command("cd " + folder.path().string() + " && python3 check.py page.html");
-    CHECK(result.output == "fine\n");
-}
-
-std::size_t count_of(const std::string& text, const std::string& part) {
-    std::size_t count = 0;
-    for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++count;
-    return count;
-}
-
-bool has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-/// The number in `name="…"` of the first element that begins with `beginning`; NaN if there is none.
-double attribute(const std::string& text, const std::string& beginning, const std::string& name) {
-    const auto at = text.find(beginning);
-    if (at == std::string::npos) return std::nan("");
-    const std::string element = text.substr(at, text.find('>', at) - at);
-    const auto value = element.find(" " + name + "=\"");
-    return value == std::string::npos ? std::nan("") : std::stod(element.substr(value + name.size() + 3));
-}
-
-/// The vertices of the path of this class, as far as they are "x,y".
-std::vector<svg::Vertex> path(const std::string& text, const std::string& style, std::size_t from = 0) {
-    const auto at = text.find("<path class=\"" + style + "\" d=\"M", from);
-    REQUIRE(at != std::string::npos);
-    const auto begin = text.find(" d=\"M", at) + 5;
-    std::vector<svg::Vertex> vertices;
-    for (const char* next = text.c_str() + begin; next[-1] != '"';) {
-        char* end = nullptr;
-        const double x = std::strtod(next, &end);
-        const double y = std::strtod(end + 1, &end);
-        vertices.push_back({x, y});
-        next = end + (*end == 'h' ? 3 : 1); // "h0M" between dots
-    }
-    return vertices;
-}
-
-/// The section of a cell.
-std::string section(const std::string& html, const std::string& id) {
-    const auto begin = html.find("id=\"" + id + "\"");
-    REQUIRE(begin != std::string::npos);
-    return html.substr(begin, html.find(" id=\"", begin + 1) - begin);
-}
-const std::string kFirst = "n-2-allreduce_residual_rmsnorm-bfloat16-none";
-
-/// A cell of world size 2 without noise, times by algorithm as multiples of one curve; one session unless said.
-std::vector<Sample> samples_of(const std::map<std::string, double>& factors, std::vector<std::int64_t> num_tokens,
-                               int sessions = 1) {
-    synthetic::Machine machine;
-    machine.cell.world_size = 2;
-    machine.hidden_dims = {1024};
-    machine.num_tokens = std::move(num_tokens);
-    machine.sessions = sessions;
-    machine.noise = synthetic::kNoNoise;
-    for (const auto& [name, factor] : factors)
-        machine.curves[name] = synthetic::scaled(synthetic::alpha_beta(12, 20), factor);
-    return synthetic::measure(machine);
-}
-
-Table table_of(std::vector<Cell> cells) {
-    Table table = test::empty_table("Synthetic", "9.0");
-    table.cells = std::move(cells);
-    return table;
-}
-
-std::string html_of(const Table& table, const std::vector<Sample>& samples, const FitOptions& fit = {}) {
-    return emit_html({.table = table, .fitted = samples, .held_out = {}, .fit = fit, .others = {}});
-}
-
-} // namespace
+using namespace crossover::test::page;
 
 TEST_CASE("a run's report: a figure and a map a cell, the limits at their bytes") {
     const Config config = test::small_config();
@@ -221,109 +111,6 @@ TEST_CASE("a line is the median over hidden_dims, its dots the single ones") {
     }
     CHECK(path(html_of_dims({1024}, {8, 9, 32}), "curve a0").size() == 3);
     CHECK(path(html_of_dims({1024, 2048}, {1, 2, 4}), "curve a0").size() == 4);
-}
-
-namespace {
-
-/// A MoE cell of world size 2 with samples of 4 KiB to 1 MiB: the challenger is used from `onset` on.
-Cell moe_cell(Pattern pattern, std::optional<std::uint64_t> onset) {
-    Cell cell;
-    cell.key = {.pattern = pattern, .quant = is_moe_dispatch(pattern) ? Quant::fp4 : Quant::none, .world_size = 2};
-    cell.status = CellStatus::measured;
-    cell.baseline = is_moe_dispatch(pattern) ? "nccl_allgather_quantize" : "nccl_allreduce_slice";
-    cell.onset = Onset{.min_bytes = onset, .ci95 = {}, .gain_at_edge = 0.1};
-    cell.measured_min_bytes = 4096;
-    cell.measured_max_bytes = 1 << 20;
-    const std::string challenger = is_moe_dispatch(pattern) ? "quantize_nccl_allgather" : "nccl_reduce_scatter";
-    if (!onset)
-        cell.intervals = {{0, cell.measured_max_bytes, cell.baseline}, {(1 << 20) + 1, {}, "not_measured"}};
-    else if (*onset == 0)
-        cell.intervals = {{0, {}, challenger}};
-    else
-        cell.intervals = {{0, *onset - 1, cell.baseline}, {*onset, {}, challenger}};
-    return cell;
-}
-
-std::string html_of_moe(const Cell& cell) {
-    const bool dispatch = is_moe_dispatch(cell.key.pattern);
-    std::map<std::string, double> factors{{cell.baseline, 1.0}, {"push", 0.7}};
-    factors[dispatch ? "quantize_nccl_allgather" : "nccl_reduce_scatter"] = 0.8;
-    if (dispatch) factors["nccl_allreduce_quantize"] = 1.5;
-    std::vector<Sample> samples = samples_of(factors, {2, 8, 32, 128, 512});
-    for (Sample& sample : samples) sample.point.cell = cell.key;
-    const std::string html = html_of(table_of({cell}), samples);
-    check_page(html);
-    return html;
-}
-
-} // namespace
-
-TEST_CASE("a MoE cell has one limit, and no words of fused kernels") {
-    // From 4 KiB to 1 MiB, and half an octave on both sides.
-    const auto x_of = [](double bytes) {
-        return kPlotLeft + (std::log2(bytes) - 11.5) / (20.5 - 11.5) * (kPlotRight - kPlotLeft);
-    };
-    const auto check_words = [](const std::string& html) {
-        for (const char* word : {"fused", "oneshot", "twoshot"})
-            CHECK_MESSAGE(!has(html.substr(html.find("<h1>")), word), word);
-        CHECK(has(html, "message bytes (input tensor of one rank, mean over the ranks)"));
-        CHECK(has(html, "Dashed vertical: the limit, with its 95 % interval shaded."));
-        CHECK(has(html, "Of MoE operations they are the mean over the ranks"));
-    };
-    SUBCASE("dispatch") {
-        Cell cell = moe_cell(Pattern::moe_dispatch_zipf, 65536);
-        cell.onset->ci95 = {32768, 131072};
-        const std::string html = html_of_moe(cell);
-        check_words(html);
-        CHECK(count_of(html, "<line class=\"limit ") == 2); // over the times, and over the ratios
-        const double x = attribute(html, "<line class=\"limit ", "x1");
-        CHECK(x == doctest::Approx(x_of(65536)).epsilon(0.0002));
-        // In the colour of what is used from there on, whose part of the strip begins there.
-        const std::string style =
-            AlgorithmStyles({"nccl_allgather_quantize", "nccl_allreduce_quantize", "push", "quantize_nccl_allgather"})
-                .style("quantize_nccl_allgather");
-        CHECK(has(html, "<line class=\"limit " + style + "\""));
-        CHECK(attribute(html, "<rect class=\"choice " + style, "x") == doctest::Approx(x).epsilon(0.0002));
-        CHECK(attribute(html, "<rect class=\"ci " + style, "x") == doctest::Approx(x_of(32768)).epsilon(0.0002));
-        CHECK(attribute(html, "<rect class=\"ci " + style, "width") ==
-              doctest::Approx(x_of(131072) - x_of(32768)).epsilon(0.002));
-        CHECK(has(html, "95 % interval of quantize before gather from: 32 KiB … 128 KiB"));
-        CHECK(has(html, ">quantize before gather from: 65536 (64 KiB)<"));
-        CHECK(has(html, ">quantize before gather ÷ fastest quantize after gather − 1 (below 0: quantize before gather "
-                        "is faster)<"));
-        CHECK(has(html, "the algorithms that quantize before the gather against the fastest that quantizes after it"));
-        // Of the two baselines the faster one is what the challengers are set against.
-        const auto panel = html.find("<rect class=\"guard");
-        CHECK(count_of(html.substr(panel), "<path class=\"curve ") == 2);
-    }
-    SUBCASE("combine") {
-        const std::string html = html_of_moe(moe_cell(Pattern::moe_combine_even, 16384));
-        check_words(html);
-        CHECK(attribute(html, "<line class=\"limit ", "x1") == doctest::Approx(x_of(16384)).epsilon(0.0002));
-        CHECK_FALSE(has(html, "class=\"ci "));
-        CHECK(has(html, ">reduce-scatter from: 16384 (16 KiB)<"));
-        CHECK(has(html, ">reduce-scatter ÷ fastest all-reduce − 1 (below 0: reduce-scatter is faster)<"));
-        CHECK(has(html, "the algorithms that reduce-scatter against the fastest that all-reduces at each point"));
-    }
-    SUBCASE("always, never and nothing known: a label, and no line") {
-        Cell unknown = moe_cell(Pattern::moe_combine_even, std::nullopt);
-        unknown.onset.reset();
-        for (const auto& [cell, text] : {std::pair(moe_cell(Pattern::moe_combine_even, 0), "0 (always)"),
-                                         std::pair(moe_cell(Pattern::moe_combine_even, {}), "never up to 1 MiB"),
-                                         std::pair(unknown, "not measured")}) {
-            const std::string html = html_of_moe(cell);
-            check_words(html);
-            CHECK(has(html, ">reduce-scatter from: " + std::string(text) + "<"));
-            CHECK_FALSE(has(html, "<line class=\"limit "));
-        }
-    }
-    SUBCASE("beside fused ones, each has its own words") {
-        const std::string html =
-            html_of(table_of({test::measured_cell(2, 8192, 32768), moe_cell(Pattern::moe_combine_even, 16384)}), {});
-        CHECK(has(html, "up to “oneshot max” use oneshot"));
-        CHECK(has(html, "Of MoE operations they are the mean over the ranks"));
-        CHECK_FALSE(has(html_of(table_of({test::measured_cell(2, 8192, 32768)}), {}), "MoE"));
-    }
 }
 
 TEST_CASE("the regret map tells what the table's choice loses, by name") {
@@ -459,7 +246,7 @@ TEST_CASE("cells of other patterns are folded") {
     const std::string both = html_of(table_of({other, test::measured_cell(2, 4096, 8192)}), {});
     check_page(both);
     CHECK(has(both, "<details id=\"n-4-allreduce-bfloat16-none\"><summary>"));
-    CHECK(has(both, "<section id=\"" + kFirst + "\">"));
+    CHECK(has(both, "<section id=\"n-2-allreduce_residual_rmsnorm-bfloat16-none\">"));
     CHECK_FALSE(has(html_of(table_of({other}), {}), "<details")); // then it is the main one
 }
 
@@ -481,33 +268,4 @@ TEST_CASE("text from outside stays text") {
     check_page(html);
     CHECK_FALSE(has(html, "<script"));
     CHECK(has(html, "&lt;script&gt;"));
-    const std::string unknown = "\xef\xbf\xbd"; // U+FFFD
-    CHECK(svg::escaped("<a b=\"c\">&'\n\t") == "&lt;a b=&quot;c&quot;&gt;&amp;&#39;  ");
-    CHECK(svg::escaped("é µ \U0001F600") == "é µ \U0001F600");
-    for (const char* none : {"\x01", "\x7f", "\xff", "\x80"}) CHECK(svg::escaped(none) == unknown);
-    CHECK(svg::escaped("\xc3(") == unknown + "(");
-    CHECK(svg::escaped("\xf0\x9f") == unknown + unknown);               // cut off
-    CHECK(svg::escaped("\xc0\xaf") == unknown + unknown);               // overlong
-    CHECK(svg::escaped("\xed\xa0\x80") == unknown + unknown + unknown); // a surrogate
-    CHECK(svg::escaped("\xef\xbf\xbe") == unknown + unknown + unknown); // U+FFFE is none of XML's characters
-}
-
-TEST_CASE("ticks have room") {
-    const auto labels = [](const std::vector<svg::Tick>& ticks) {
-        std::string text;
-        for (const svg::Tick& tick : ticks) text += (text.empty() ? "" : " ") + tick.label;
-        return text;
-    };
-    using Exponents = std::vector<int>;
-    CHECK(svg::powers_of_two({.low = 11.5, .high = 26.5, .from = 56, .to = 744}, 58) ==
-          Exponents{12, 14, 16, 18, 20, 22, 24, 26});
-    CHECK(svg::powers_of_two({.low = 13.5, .high = 14.5, .from = 56, .to = 744}, 58) == Exponents{14});
-    CHECK(svg::powers_of_two({.low = -0.5, .high = 3.2, .from = 0, .to = 100}, 10) == Exponents{0, 1, 2, 3});
-    CHECK(labels(svg::time_ticks({.low = std::log(3.0), .high = std::log(300.0), .from = 300, .to = 50})) ==
-          "5 10 20 50 100 200");
-    CHECK(labels(svg::time_ticks({.low = std::log(0.15), .high = std::log(1e6), .from = 300, .to = 50})) ==
-          "1 10 100 1000 10000 100000 1000000");
-    CHECK(labels(svg::time_ticks({.low = std::log(2.1), .high = std::log(4.7), .from = 300, .to = 50})) == "3 4");
-    CHECK(svg::fixed(-0.04) == "0.0");
-    CHECK(svg::fixed(-1.25, 2) == "-1.25");
 }
