@@ -108,7 +108,7 @@ std::string provenance_comment(const Table& table) {
     for (const auto& [key, value] : table.provenance.extra) lines.push_back(key + ": " + value);
 
     std::string out = "// " + identifier_of(table.fingerprint.sku) + "\n";
-    for (const std::string& line : lines) out += "//   " + one_line(line) + "\n";
+    for (const std::string& line : lines) out += "//   " + comment_line(line) + "\n";
     return out;
 }
 
@@ -123,8 +123,8 @@ std::string cell_literal(const Cell& cell) {
 
 std::string cell_case(const Cell& cell) {
     std::string out = case_label(cell.key);
-    if (!cell.baseline.empty()) out += " // against " + one_line(cell.baseline);
-    if (!cell.note.empty()) out += "\n        // " + one_line(cell.note);
+    if (!cell.baseline.empty()) out += " // against " + comment_line(cell.baseline);
+    if (!cell.note.empty()) out += "\n        // " + comment_line(cell.note);
     return out + "\n        return " + cell_literal(cell) + ";\n";
 }
 

@@ -70,7 +70,7 @@ std::string cases(const Table& table, const Operation& operation) {
         out.append(", Quant::").append(to_string(cell.key.quant));
         out.append(", Distribution::").append(to_string(distribution_of(cell.key.pattern)));
         out.append("): return ").append(limit_literal(cell)).append(";");
-        if (!cell.baseline.empty()) out.append(" // against ").append(one_line(cell.baseline));
+        if (!cell.baseline.empty()) out.append(" // against ").append(comment_line(cell.baseline));
         out += '\n';
     }
     return out;

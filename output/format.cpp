@@ -1,8 +1,11 @@
 #include "output/format.hpp"
 
+#include "tuner/one_line.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <utility>
 
 namespace crossover {
 namespace {
@@ -46,15 +49,16 @@ std::string percent(double fraction, int decimals) {
     return text.data();
 }
 
-std::string one_line(std::string text) {
-    for (char& c : text)
-        if (static_cast<unsigned char>(c) < 0x20 || c == '\\') c = ' ';
+std::string comment_line(std::string text) {
+    text = one_line(std::move(text));
+    std::replace(text.begin(), text.end(), '\\', ' ');
     return text;
 }
 
 std::string machine_text(const Fingerprint& machine) {
-    return one_line(machine.sku + ", compute capability " + machine.compute_capability + ", " + machine.topology +
-                    ", multicast " + (machine.multicast ? "on" : "off") + ", nodes " + std::to_string(machine.nodes));
+    return comment_line(machine.sku + ", compute capability " + machine.compute_capability + ", " + machine.topology +
+                        ", multicast " + (machine.multicast ? "on" : "off") + ", nodes " +
+                        std::to_string(machine.nodes));
 }
 
 std::string origin_text(const Table& table) {
@@ -70,7 +74,7 @@ std::string origin_text(const Table& table) {
     add("date", from.date);
     add("sessions", std::to_string(from.sessions));
     add("samples", std::to_string(from.samples));
-    return one_line(text);
+    return comment_line(text);
 }
 
 std::string size_text(std::uint64_t bytes) { return std::to_string(bytes) + " (" + human_bytes(bytes) + ")"; }
@@ -143,7 +147,7 @@ std::vector<std::string> cell_facts(const Cell& cell) {
         facts.push_back("time lost against the best algorithm at " + std::to_string(cell.regret->points) +
                         (cell.regret->held_out ? " held-out points: mean " : " points, those it was fitted to: mean ") +
                         percent(cell.regret->mean, 2) + ", worst " + percent(cell.regret->max, 2));
-    if (!cell.note.empty()) facts.push_back("note: " + one_line(cell.note));
+    if (!cell.note.empty()) facts.push_back("note: " + comment_line(cell.note));
     return facts;
 }
 

@@ -18,7 +18,7 @@ std::string percent(double fraction, int decimals = 1);
 
 /// Text for a comment in someone's source: control characters and backslashes, which could end or join lines, become
 /// spaces.
-std::string one_line(std::string text);
+std::string comment_line(std::string text);
 
 /// "NVIDIA H200, compute capability 9.0, nvswitch, multicast off, nodes 1", on one line.
 std::string machine_text(const Fingerprint& machine);

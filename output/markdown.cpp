@@ -139,7 +139,7 @@ std::string emit_summary(const Table& table) {
 std::string emit_markdown(const Table& table) {
     const bool has_moe = std::ranges::any_of(table.cells, [](const Cell& cell) { return is_moe(cell.key.pattern); });
     std::string out =
-        "# Dispatch table for " + one_line(table.fingerprint.sku) + "\n\n" + emit_summary(table) +
+        "# Dispatch table for " + comment_line(table.fingerprint.sku) + "\n\n" + emit_summary(table) +
         "\nSizes are bytes of one rank's input tensor (tokens × hidden_dim × element size), inclusive: up to\n"
         "\"oneshot max\" use oneshot, above it and up to \"twoshot max\" twoshot, above that the baseline. 0 means\n"
         "never. \"≥\": still the fastest at the largest size measured. The gain at an edge is the time of the next\n"

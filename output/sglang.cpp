@@ -34,7 +34,7 @@ void add_entries(Dicts& dicts, const Cell& cell, const std::vector<std::int64_t>
     const auto fused = fused_limit(cell);
     if (!fused) {
         const std::string absent = "    # " + world + ": " + std::string(to_string(cell.status)) +
-                                   (cell.note.empty() ? "" : " (" + one_line(cell.note) + ")") + "\n";
+                                   (cell.note.empty() ? "" : " (" + comment_line(cell.note) + ")") + "\n";
         dicts.tokens += absent;
         dicts.workspace += absent;
         return;

@@ -128,7 +128,7 @@ std::map<int, Capability> merge_tables(std::span<const Table> tables, const Engi
     return merged;
 }
 
-std::string comment(const std::string& text) { return "# " + one_line(text) + "\n"; }
+std::string comment(const std::string& text) { return "# " + comment_line(text) + "\n"; }
 
 /// Why an entry is absent, and what vLLM makes of that.
 std::string absence(const Limits& limits, bool oneshot) {

@@ -1,6 +1,7 @@
 #pragma once
 
-#include <algorithm>
+#include "tuner/one_line.hpp"
+
 #include <stdexcept>
 #include <string>
 
@@ -15,14 +16,7 @@ class InputError : public std::runtime_error {
     /// @param what   what is wrong, naming the value that was found
     /// @param remedy what to do about it, in the imperative
     InputError(const std::string& where, const std::string& what, const std::string& remedy)
-        : std::runtime_error(one_line(where + ": " + what + "; " + remedy)) {}
-
-  private:
-    static std::string one_line(std::string text) {
-        std::replace_if(
-            text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 32 || c == 127; }, '?');
-        return text;
-    }
+        : std::runtime_error(one_line(where + ": " + what + "; " + remedy, '?')) {}
 };
 
 } // namespace crossover

@@ -1,6 +1,7 @@
 #include "tuner/cli/commands.hpp"
 #include "tuner/error.hpp"
 #include "tuner/nearest.hpp"
+#include "tuner/one_line.hpp"
 #ifdef CROSSOVER_HAS_CUDA
 #include "tuner/measure/gpu_tune.hpp"
 #endif
@@ -70,9 +71,8 @@ int run(const std::vector<std::string>& words) {
 }
 
 /// Errors are one line, whatever a library put into its message.
-int report(std::string message) {
-    std::replace(message.begin(), message.end(), '\n', ' ');
-    std::cerr << "crossover: error: " << message << std::endl;
+int report(const std::string& message) {
+    std::cerr << "crossover: error: " << crossover::one_line(message) << std::endl;
     return 2;
 }
 

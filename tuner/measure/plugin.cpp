@@ -2,8 +2,8 @@
 
 #include "comm/cuda_check.hpp"
 #include "tuner/error.hpp"
+#include "tuner/one_line.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstring>
@@ -44,13 +44,6 @@ crossover_candidate_call call_of(const FusedAllReduce& call) {
             .output = call.output,
             .output_scales = call.output_scales,
             .quant_scale = call.quant_scale};
-}
-
-std::string one_line(const char* text) {
-    std::string line = text ? text : "it did not say why";
-    std::replace_if(
-        line.begin(), line.end(), [](unsigned char c) { return c < ' '; }, ' ');
-    return line;
 }
 
 /// 90 for 9.0
@@ -122,7 +115,10 @@ std::int32_t GroupPlugin::all_gather(void* self, const void* mine, std::size_t b
     }
 }
 
-std::string GroupPlugin::last_error() const { return one_line(functions_.last_error()); }
+std::string GroupPlugin::last_error() const {
+    const char* const text = functions_.last_error();
+    return one_line(text ? text : "it did not say why");
+}
 
 std::optional<std::string> GroupPlugin::unsupported(const FusedAllReduce& call) const {
     if (!pattern_code(call.pattern))

@@ -1,6 +1,7 @@
 #include "tuner/plugins/library.hpp"
 
 #include "tuner/error.hpp"
+#include "tuner/one_line.hpp"
 #include "tuner/read_file.hpp"
 
 #include <algorithm>
@@ -31,11 +32,6 @@ void require_shared_library(const std::string& path) {
     const Elf64_Ehdr own = elf_header(read_file("/proc/self/exe", "this program"));
     if (header.e_machine != own.e_machine || header.e_ident[EI_CLASS] != own.e_ident[EI_CLASS])
         throw InputError(path, "a shared library for another kind of processor", "build it on a machine like this one");
-}
-
-std::string one_line(std::string text) {
-    std::replace(text.begin(), text.end(), '\n', ' ');
-    return text;
 }
 
 /// @throws InputError unless `candidate` can be used
