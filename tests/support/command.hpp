@@ -1,6 +1,8 @@
 #pragma once
 /// Runs other programs from tests, in a folder of their own.
 
+#include "tuner/scratch_folder.hpp"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -52,28 +54,13 @@ inline void check_refused(const CommandResult& result, const std::string& beginn
 }
 
 /// A fresh folder that goes away with its owner.
-class TemporaryFolder {
-  public:
-    TemporaryFolder() : path_((std::filesystem::temp_directory_path() / "crossover-test-XXXXXX").string()) {
-        if (::mkdtemp(path_.data()) == nullptr) throw std::runtime_error("mkdtemp failed: " + path_);
-    }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-    ~TemporaryFolder() {
-        std::error_code ignored;
-        std::filesystem::remove_all(path_, ignored);
-    }
-
-    std::filesystem::path path() const { return path_; }
+struct TemporaryFolder : ScratchFolder {
     /// Writes a file in it and gives its path.
     std::string write(const std::string& name, const std::string& text) const {
         const std::filesystem::path file = path() / name;
         std::ofstream(file, std::ios::binary) << text;
         return file.string();
     }
-
-  private:
-    std::string path_;
 };
 
 inline std::string read_text(const std::filesystem::path& path) {

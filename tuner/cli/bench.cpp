@@ -7,6 +7,7 @@
 #include "tuner/plugins/library.hpp"
 #include "tuner/roles.hpp"
 #include "tuner/samples/journal.hpp"
+#include "tuner/scratch_folder.hpp"
 #ifdef CROSSOVER_HAS_CUDA
 #include "tuner/measure/gpu_tune.hpp"
 #endif
@@ -15,7 +16,6 @@
 #include <filesystem>
 #include <iostream>
 #include <sstream>
-#include <unistd.h>
 
 namespace crossover {
 namespace {
@@ -166,26 +166,6 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     return request;
 }
 
-#ifdef CROSSOVER_HAS_CUDA
-/// A folder for one run's journal, as long as this lives.
-class TemporaryFolder {
-  public:
-    TemporaryFolder() : path_(fs::temp_directory_path() / ("crossover-bench-" + std::to_string(::getpid()))) {
-        fs::create_directories(path_);
-    }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-    ~TemporaryFolder() {
-        std::error_code ignored;
-        fs::remove_all(path_, ignored);
-    }
-    const fs::path& path() const { return path_; }
-
-  private:
-    fs::path path_;
-};
-#endif
-
 } // namespace
 
 int run_bench(const std::vector<std::string>& arguments) {
@@ -208,7 +188,7 @@ int run_bench(const std::vector<std::string>& arguments) {
     if (request->world_size == 0) // the largest world there are kernels for
         while ((world_size & (world_size - 1)) != 0 || world_size > 8) --world_size;
     request->config.world_sizes = {world_size};
-    const TemporaryFolder folder;
+    const ScratchFolder folder;
     write_atomically(folder.path() / "config.yaml", to_yaml(request->config));
     const Config config = read_config(folder.path() / "config.yaml"); // the config's own checks
     RunRecord record;

@@ -8,17 +8,15 @@
 #include "tuner/measure/plugin.hpp"
 #include "tuner/plan/run_session.hpp"
 #include "tuner/progress.hpp"
+#include "tuner/scratch_folder.hpp"
 #include "tuner/write_atomically.hpp"
 
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <iostream>
 #include <optional>
 #include <set>
 #include <span>
-#include <system_error>
-#include <unistd.h>
 
 namespace crossover {
 namespace {
@@ -31,23 +29,9 @@ constexpr auto kProgressLimit = 120s;
 
 /// What driver and rank processes have on disk as long as this lives: the config, and what they tell each other of
 /// candidates (tuner/plugins/isolation.hpp).
-class JobFolder {
-  public:
-    explicit JobFolder(const Config& config) : path_((fs::temp_directory_path() / "crossover-XXXXXX").string()) {
-        if (::mkdtemp(path_.data()) == nullptr) throw std::system_error(errno, std::generic_category(), path_);
-        write_atomically(config_path(path_), to_yaml(config));
-    }
-    JobFolder(const JobFolder&) = delete;
-    JobFolder& operator=(const JobFolder&) = delete;
-    ~JobFolder() {
-        std::error_code ignored;
-        fs::remove_all(path_, ignored);
-    }
-    const std::string& path() const { return path_; }
+struct JobFolder : ScratchFolder {
+    explicit JobFolder(const Config& config) { write_atomically(config_path(path()), to_yaml(config)); }
     static fs::path config_path(const fs::path& folder) { return folder / "config.yaml"; }
-
-  private:
-    std::string path_;
 };
 
 /// The environment that rank processes will have: see supervise_ranks().
@@ -134,7 +118,7 @@ bool measure_on_gpus(const Config& config, const fs::path& out, bool resume, Run
 
     const JobFolder folder(config);
     for (int session = 0; session < config.sessions; ++session) {
-        job.arguments = {"rank", folder.path(), out.string(), std::to_string(session)};
+        job.arguments = {"rank", folder.path().string(), out.string(), std::to_string(session)};
         if (self) job.port = session_port(*self, session);
         // A launcher's other drivers would have to begin again, too, and do not know of it.
         if (const auto failure =
