@@ -115,13 +115,11 @@ Table make_table(std::span<const Sample> samples, const RunRecord& record, const
 }
 
 FitOptions fit_options(const Config& config) {
-    // What was measured ran within the limit: a shape that does not fit it is a skipped sample.
+    // What was measured ran within config.workspace_limit_bytes: a shape that does not fit it is a skipped sample.
     return {.guard_band = config.guard_band,
-            .workspace_bytes =
-                [config](const CellKey& key, std::uint64_t max_message_bytes) {
-                    return fused_workspace(config, key.world_size, max_message_bytes);
-                },
-            .workspace_limit_bytes = config.workspace_limit_bytes};
+            .workspace_bytes = [config](const CellKey& key, std::uint64_t max_message_bytes) {
+                return fused_workspace(config, key.world_size, max_message_bytes);
+            }};
 }
 
 std::vector<CellKey> cell_keys(const Config& config) {

@@ -139,6 +139,9 @@ TEST_CASE("what was not recorded is named, and what was") {
           "ask for at most these with --sessions or `measurement.sessions`, or measure on GPUs");
     CHECK(error([](Config& c) { c.cache = CacheState::cold; }) ==
           "cache cold was not recorded; recorded: hot; ask for this in the config, or measure on GPUs");
+    CHECK(error([](Config& c) { c.workspace_limit_bytes = 1 << 20; }) ==
+          "workspace_limit_bytes 1048576 was not recorded; recorded: 67108864; "
+          "ask for this in the config, or measure on GPUs");
     // Sizes that the limit drops need not have been recorded.
     CHECK(error([](Config& c) { c.num_tokens.push_back(1 << 20); }) == "no error");
     // How long it was measured is the recording's own.
@@ -205,6 +208,8 @@ TEST_CASE("a run is only continued as what it was") {
           std::string::npos);
     CHECK(error([](RunRecord& r) { r.fingerprint.sku = "Other"; }).find("`sku`") != std::string::npos);
     CHECK(error([](RunRecord& r) { r.config->cache = CacheState::cold; }).find("cache") != std::string::npos);
+    CHECK(error([](RunRecord& r) { r.config->workspace_limit_bytes = 1 << 20; }).find("`config.fit.workspace_limit") !=
+          std::string::npos);
     CHECK(error([](RunRecord& r) { r.source = "recording"; }).find("`source`") != std::string::npos);
     // More sessions, another fit, another day.
     CHECK(error([](RunRecord& r) {

@@ -48,8 +48,7 @@ Eigen::ArrayXd with_gaps_filled(const Series& series, const std::vector<Point>& 
 
 } // namespace
 
-CellModel::CellModel(const CellObservations& cell, const std::function<bool(std::uint64_t)>& fits_workspace)
-    : cell_(cell) {
+CellModel::CellModel(const CellObservations& cell) : cell_(cell) {
     const auto algorithms = static_cast<Eigen::Index>(cell.series.size());
     const auto points = static_cast<Eigen::Index>(cell.points.size());
     log_us_.resize(algorithms, points);
@@ -103,8 +102,6 @@ CellModel::CellModel(const CellObservations& cell, const std::function<bool(std:
                 sum += times[a] - times.isFinite().select(times, kInfinity).minCoeff();
                 ++measured;
             }
-            if (algorithm::is_fused(name(a)) && !fits_workspace(sizes_[k]))
-                barred = std::max(barred, Barred::no_workspace);
             if (measured > 0 && barred == Barred::no) cost_(a, k) = sum / measured * weight;
         }
     }

@@ -34,8 +34,8 @@ struct Edge {
 /// regret over the hidden_dims, so that the sum over sizes is one curve's.
 class CellModel {
   public:
-    /// Keeps a reference to `cell`. `fits_workspace(bytes)` bars the fused algorithms where false.
-    CellModel(const CellObservations& cell, const std::function<bool(std::uint64_t)>& fits_workspace);
+    /// Keeps a reference to `cell`.
+    explicit CellModel(const CellObservations& cell);
 
     /// Message bytes with an unfused time, ascending.
     const std::vector<std::uint64_t>& sizes() const { return sizes_; }

@@ -18,8 +18,6 @@ struct FitOptions {
     /// Bytes of workspace the fused kernels need to serve `cell` up to the largest measured shape; 0 if unknown
     /// (imports).
     std::function<std::uint64_t(const CellKey&, std::uint64_t max_message_bytes)> workspace_bytes;
-    /// Thresholds stay where workspace_bytes() is within this; 0 = no limit.
-    std::uint64_t workspace_limit_bytes = 0;
 };
 
 /// Fits every cell that the samples hold. Samples that are not `ok` count for nothing but status and note; an algorithm

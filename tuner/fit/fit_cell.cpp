@@ -20,10 +20,7 @@ std::uint64_t bytes_of(double log2_bytes) {
 class CellFit {
   public:
     CellFit(const CellObservations& observations, const FitOptions& options)
-        : observations_(observations), options_(options), model_(observations, [&](std::uint64_t bytes) {
-              return !options.workspace_bytes || options.workspace_limit_bytes == 0 ||
-                     options.workspace_bytes(observations.key, bytes) <= options.workspace_limit_bytes;
-          }) {
+        : observations_(observations), options_(options), model_(observations) {
         cell_.key = observations.key;
     }
 

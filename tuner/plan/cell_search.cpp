@@ -66,8 +66,7 @@ class Questions {
     Questions(const std::vector<Point>& points, const std::vector<std::string>& algorithms, const FitOptions& options,
               int session, std::span<const Sample> samples)
         : points_(points), algorithms_(algorithms), options_(options), session_(session),
-          observations_(std::move(arrange(samples).front())),
-          model_(observations_, [](std::uint64_t) { return true; }) {
+          observations_(std::move(arrange(samples).front())), model_(observations_) {
         for (const Sample& sample : samples) {
             measured_[sample.point].insert(sample.algorithm);
             if (sample.session == session) measured_now_[sample.point].insert(sample.algorithm);

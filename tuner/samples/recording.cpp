@@ -50,7 +50,8 @@ class Recording : public SampleSource {
     }
 
     /// What the config asks for and was not recorded: at most one each of world sizes, patterns, dtypes, quants,
-    /// hidden_dims, token counts, algorithms, sessions, cache states; if none of these, of their combinations.
+    /// hidden_dims, token counts, algorithms, sessions, cache states, workspace limits; if none of these, of their
+    /// combinations.
     std::vector<Lack> lacks(const Config& config) const {
         // What was asked for, as points: sizes that max_message_bytes drops need not be there.
         const std::vector<Point> points = grid_points(config);
@@ -93,6 +94,10 @@ class Recording : public SampleSource {
         if (record_.config && record_.config->cache != config.cache)
             all.push_back({"cache " + std::string(to_string(config.cache)) +
                                " was not recorded; recorded: " + std::string(to_string(record_.config->cache)),
+                           "ask for this in the config, or measure on GPUs"});
+        if (record_.config && record_.config->workspace_limit_bytes != config.workspace_limit_bytes)
+            all.push_back({"workspace_limit_bytes " + std::to_string(config.workspace_limit_bytes) +
+                               " was not recorded; recorded: " + std::to_string(record_.config->workspace_limit_bytes),
                            "ask for this in the config, or measure on GPUs"});
         if (all.empty()) add_missing_combination(all, points, config);
         return all;

@@ -30,8 +30,8 @@ std::filesystem::path choose_recording(const std::vector<std::filesystem::path>&
                                        Lenience lenience);
 
 /// Replays `directory`/{samples.csv,provenance.yaml}. measure() gives the recorded samples of that session.
-/// Construction checks that every session, point and algorithm of the config was recorded, in the same cache state;
-/// warmup, trials and graph_calls are the recording's own.
+/// Construction checks that every session, point and algorithm of the config was recorded, in the same cache state
+/// and within the same workspace limit; warmup, trials and graph_calls are the recording's own.
 /// @throws InputError naming what was asked for and what there is.
 std::unique_ptr<SampleSource> open_recording(const std::filesystem::path& directory, const Config& config);
 

@@ -50,7 +50,7 @@ bool may_differ(std::string_view key) {
     if (key.starts_with("provenance.extra.")) return key != "provenance.extra.recording";
     return key == "provenance.date" || key == "provenance.sessions" || key == "provenance.samples" ||
            key == "config.measurement.sessions" || key.starts_with("config.measurement.budget_") ||
-           key.starts_with("config.fit.") || key.starts_with("config.validation.");
+           key == "config.fit.guard_band" || key.starts_with("config.validation.");
 }
 
 /// @throws InputError for the first key in which the two records differ and must not
