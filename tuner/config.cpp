@@ -192,6 +192,7 @@ void take_measurement(const YAML::Node& node, const std::string& file, Config& c
     take_number(map, "sessions", config.sessions, 1, 1000);
     take_number(map, "warmup", config.warmup, 0, 100000);
     take_number(map, "trials", config.trials, 1, 100000);
+    take_number(map, "precision", config.precision, 0.0, 0.5);
     take_number(map, "graph_calls", config.graph_calls, 1, 10000);
     if (map.find_node("cache")) config.cache = map.get_word("cache", parse_cache_state, "hot, cold");
     take_number(map, "timeout_ms", config.timeout_ms, 1.0, 600000.0);
@@ -310,6 +311,7 @@ YAML::Node to_node(const Config& config) {
     measurement["sessions"] = number_node(config.sessions);
     measurement["warmup"] = number_node(config.warmup);
     measurement["trials"] = number_node(config.trials);
+    measurement["precision"] = number_node(config.precision);
     measurement["graph_calls"] = number_node(config.graph_calls);
     measurement["cache"] = text_node(to_string(config.cache));
     measurement["timeout_ms"] = number_node(config.timeout_ms);

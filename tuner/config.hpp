@@ -51,9 +51,10 @@ struct Config {
     std::int64_t budget_samples = 0; // of an adaptive search; 0 = no limit
     double budget_seconds = 0;       // of GPU time (tuner/plan/gpu_seconds.hpp) of an adaptive search; 0 = no limit
     int sessions = 4;
-    int warmup = 3;       // replays thrown away
-    int trials = 15;      // replays timed
-    int graph_calls = 20; // calls in one CUDA graph
+    int warmup = 3;            // replays thrown away
+    int trials = 15;           // replays timed
+    double precision = 0.0025; // standard error (share) at which a sample of an adaptive search ends; 0 = all trials
+    int graph_calls = 20;      // calls in one CUDA graph
     CacheState cache = CacheState::hot;
     double timeout_ms = 2000; // a device spin gives up after this
 

@@ -7,8 +7,10 @@
 ///                       {"oneshot", synthetic::crossing(base, {512 * 1024.0})}};
 ///     const std::vector<Sample> samples = synthetic::measure(machine);
 
+#include "tuner/fit/statistics.hpp"
 #include "tuner/launch_name.hpp"
 #include "tuner/plan/run_session.hpp"
+#include "tuner/plan/stopping_rule.hpp"
 #include "tuner/samples/sample.hpp"
 
 #include <algorithm>
@@ -16,6 +18,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <random>
 #include <string>
 #include <tuple>
@@ -67,8 +70,9 @@ struct Noise {
     double session_bias = 0.01;  // a session's factor per algorithm is uniform in 1 ± this
     double sample = 0.005;       // standard deviation of the log of one sample
     double outlier_share = 0.03; // of samples are disturbed: 1.1…2 times as slow
+    double replay = 0.004;       // standard deviation of the log of one replay: seen by samples that have fewer
 };
-inline constexpr Noise kNoNoise{.session_bias = 0, .sample = 0, .outlier_share = 0};
+inline constexpr Noise kNoNoise{.session_bias = 0, .sample = 0, .outlier_share = 0, .replay = 0};
 
 struct Machine {
     CellKey cell{.world_size = 8};
@@ -88,7 +92,7 @@ inline double true_latency(const Machine& machine, const std::string& algorithm,
     return machine.shape_factor ? time * machine.shape_factor(algorithm, point) : time;
 }
 
-/// One sample a session, point and algorithm. Same machine, same samples.
+/// One sample a session, point and algorithm, of all replays. Same machine, same samples.
 inline std::vector<Sample> measure(const Machine& machine) {
     std::mt19937_64 random(machine.seed);
     std::normal_distribution<double> normal;
@@ -121,17 +125,21 @@ inline std::vector<Sample> measure(const Machine& machine) {
     return samples;
 }
 
-/// Gives the samples of measure() as they are asked for.
+/// Gives the samples of measure() as they are asked for: of all replays, or of as many as a rule wants.
 class Source : public SampleSource {
   public:
-    explicit Source(std::vector<Sample> samples) : samples_(std::move(samples)) {
+    explicit Source(std::vector<Sample> samples, double replay_noise = 0, ReplayRule rule = {})
+        : samples_(std::move(samples)), replay_noise_(replay_noise), rule_(rule) {
         for (const Sample& sample : samples_) index_[{sample.session, sample.point, sample.algorithm}] = &sample;
     }
     std::vector<Sample> measure(int session, std::span<const Trial> trials) override {
         std::vector<Sample> asked;
-        for (const Trial& trial : trials)
+        for (const Trial& trial : trials) {
+            const auto first = asked.size();
             for (const std::string& algorithm : trial.algorithms)
                 asked.push_back(*index_.at({session, trial.point, algorithm}));
+            if (rule_.precision > 0) replay(std::span(asked).subspan(first));
+        }
         return asked;
     }
     std::vector<std::string> launches(std::string_view algorithm, const Point& point) const override {
@@ -145,7 +153,37 @@ class Source : public SampleSource {
     Provenance provenance() const override { return {}; }
 
   private:
+    /// The contenders of one point: the times that fewer replays would have given, where the median of all is known.
+    void replay(std::span<Sample> contenders) const {
+        std::vector<Sample*> timed;
+        std::vector<std::vector<double>> all;
+        for (Sample& sample : contenders) {
+            if (sample.status != SampleStatus::ok) continue;
+            std::mt19937_64 random(static_cast<std::uint64_t>(1e9 * sample.latency_us));
+            std::normal_distribution<double> normal;
+            std::vector<double> factors;
+            for (int i = 0; i < rule_.trials; ++i) factors.push_back(std::exp(replay_noise_ * normal(random)));
+            const double to_time = sample.latency_us / median(factors);
+            for (double& factor : factors) factor *= to_time;
+            timed.push_back(&sample);
+            all.push_back(std::move(factors));
+        }
+        std::vector<std::vector<double>> times(timed.size());
+        std::vector<std::size_t> open(timed.size());
+        std::iota(open.begin(), open.end(), std::size_t{0});
+        for (int done = 0; !open.empty(); open = imprecise(times, rule_)) {
+            done += next_replays(rule_, done);
+            for (const std::size_t i : open) times[i].assign(all[i].begin(), all[i].begin() + done);
+        }
+        for (std::size_t i = 0; i < timed.size(); ++i) {
+            timed[i]->latency_us = median(times[i]);
+            timed[i]->replays = static_cast<int>(times[i].size());
+        }
+    }
+
     std::vector<Sample> samples_;
+    double replay_noise_;
+    ReplayRule rule_;
     std::map<std::tuple<int, Point, std::string>, const Sample*> index_;
 };
 
@@ -171,7 +209,7 @@ inline Config config_of(const Machine& machine) {
 
 /// What the adaptive search measures of the same samples.
 inline std::vector<Sample> search(const Machine& machine, const Config& config, std::size_t batch = 16) {
-    Source source(measure(machine));
+    Source source(measure(machine), machine.noise.replay, {.trials = config.trials, .precision = config.precision});
     const auto plan = make_adaptive_plan(config, batch, launches_of(source));
     std::vector<Sample> samples;
     for (int session = 0; session < config.sessions; ++session)

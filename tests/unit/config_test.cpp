@@ -76,6 +76,7 @@ TEST_CASE("a config written as YAML is read back the same") {
     config.timeout_ms = 12.5;
     config.warmup = 0;
     config.trials = 7;
+    config.precision = 0.01;
     config.graph_calls = 11;
     config.workspace_limit_bytes = 123456789;
     config.search = Search::grid;

@@ -135,10 +135,10 @@ bool has_variants(const std::vector<Sample>& samples) {
 
 } // namespace
 
-TEST_CASE("planted launches are found, for a tenth of the grid's time more") {
-    constexpr int kMachines = 21;
-    double mean = 0, untuned = 0;
-    Cost tuned_cost, default_cost;
+TEST_CASE("planted launches are found, in less than a tenth of the grid's time") {
+    constexpr int kMachines = 63;
+    double mean = 0, mean_of_longer = 0, untuned = 0;
+    Cost tuned_cost, all_replays, default_cost;
     for (int i = 0; i < kMachines; ++i) {
         Planted planted{.large_too = i % 2 == 1};
         planted.bytes *= std::exp2(0.29 * (i % 7) - 1); // anywhere between two points of the grid
@@ -152,7 +152,12 @@ TEST_CASE("planted launches are found, for a tenth of the grid's time more") {
         CHECK(defaults_in_place_of_launches(samples, launches_of(table.cells)) == 0);
         mean += launch_loss(machine, table.cells.front()).mean / kMachines;
         untuned += launch_loss(machine, table_of(machine, by_default).cells.front()).mean / kMachines;
-        for (const auto& [total, of] : {std::pair(&tuned_cost, &samples), std::pair(&default_cost, &by_default)}) {
+        Config config = synthetic::config_of(machine);
+        config.precision = 0;
+        const std::vector<Sample> longer = synthetic::search(machine, config);
+        mean_of_longer += launch_loss(machine, table_of(machine, longer).cells.front()).mean / kMachines;
+        for (const auto& [total, of] : {std::pair(&tuned_cost, &samples), std::pair(&all_replays, &longer),
+                                        std::pair(&default_cost, &by_default)}) {
             total->samples += cost_of(*of, machine).samples / kMachines;
             total->time += cost_of(*of, machine).time / kMachines;
         }
@@ -160,11 +165,14 @@ TEST_CASE("planted launches are found, for a tenth of the grid's time more") {
     MESSAGE("time lost by launches: mean "
             << 100 * mean << " %, by default " << 100 * untuned << " %; of the grid " << 100 * tuned_cost.samples
             << " % of the samples and " << 100 * tuned_cost.time << " % of the time, by default "
-            << 100 * default_cost.samples << " % and " << 100 * default_cost.time << " %");
+            << 100 * default_cost.samples << " % and " << 100 * default_cost.time << " %; with all replays "
+            << 100 * all_replays.time << " % of the time, and " << 100 * mean_of_longer << " % lost");
     CHECK(untuned > 0.04);
     CHECK(mean < 0.004);
+    CHECK(mean < mean_of_longer + 0.001);
     CHECK(tuned_cost.samples < 0.25);
-    CHECK(tuned_cost.time < default_cost.time + 0.1);
+    CHECK(tuned_cost.time < 0.1);
+    CHECK(tuned_cost.time < default_cost.time + 0.04);
 }
 
 TEST_CASE("noise alone leaves the default") {
@@ -182,7 +190,8 @@ TEST_CASE("noise alone leaves the default") {
     MESSAGE(rows << " rows in " << kMachines * kContests << " contests; " << 100 * tuned_cost.time
                  << " % of the grid's time, by default " << 100 * default_cost.time << " %");
     CHECK(rows <= kMachines * kContests / 50);
-    CHECK(tuned_cost.time < default_cost.time + 0.06);
+    CHECK(tuned_cost.time < 0.1);
+    CHECK(tuned_cost.time < default_cost.time + 0.03);
 }
 
 TEST_CASE("a launch that is ahead by less than the guard band displaces nothing") {
@@ -289,8 +298,9 @@ TEST_CASE("times by which a launch was chosen do not count where there are other
 
 TEST_CASE("the same launches whatever the batch, and after being killed anywhere") {
     const synthetic::Machine machine = machine_with({.large_too = true}, 42);
-    const Config config = synthetic::config_of(machine);
-    const std::vector<Sample> whole = synthetic::search(machine);
+    Config config = synthetic::config_of(machine);
+    config.precision = 0; // how long a sample takes depends on which others it is measured with
+    const std::vector<Sample> whole = synthetic::search(machine, config);
     CHECK(has_variants(whole));
     std::set<std::tuple<int, Point, std::string>> once;
     for (const Sample& sample : whole) CHECK(once.emplace(sample.session, sample.point, sample.algorithm).second);

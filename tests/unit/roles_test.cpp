@@ -125,9 +125,10 @@ TEST_CASE("the adaptive search of candidates is that of ours, by their names") {
     synthetic::Machine machine;
     const auto base = synthetic::alpha_beta(12, 20);
     machine.curves = {{"nccl_fused_norm", base}, {"oneshot", synthetic::crossing(base, {512 * 1024.0})}};
-    const Config config = synthetic::config_of(machine);
+    Config config = synthetic::config_of(machine);
+    config.precision = 0; // all replays
     const Config theirs = with(config, {kOneshot});
-    const std::vector<Sample> ours = synthetic::search(machine);
+    const std::vector<Sample> ours = synthetic::search(machine, config);
 
     std::vector<Sample> samples = synthetic::measure(machine);
     for (Sample& sample : samples) sample.algorithm = name_in_samples(sample.algorithm, theirs);

@@ -42,3 +42,33 @@ TEST_CASE("a threshold is settled when too little is at stake, and its interval 
     CHECK_FALSE(settled(unknown, 0.02));
     CHECK(settled(unknown, 0.11)); // nothing to lose in the whole bracket
 }
+
+TEST_CASE("replays end where they agree, and early where nothing can be won") {
+    const ReplayRule rule{.trials = 15, .precision = 0.0025};
+    // Standard deviation 0.474 %: the median's standard error is 1.2533 · 0.474 % / √5 = 0.266 %, of ten 0.177 %.
+    const std::vector<double> five{9.94, 9.97, 10.0, 10.03, 10.06}, steady{10, 10.01, 10, 9.99, 10};
+    std::vector<double> ten = five;
+    ten.insert(ten.end(), five.begin(), five.end());
+    using Open = std::vector<std::size_t>;
+    using Times = std::vector<std::vector<double>>;
+    CHECK(imprecise(Times{steady, five}, rule) == Open{1});
+    CHECK(imprecise(Times{steady, ten}, rule).empty());
+    std::vector<double> behind; // by 1 %: 0.25 % + 0.05 %
+    for (const double time : five) behind.push_back(1.01 * time);
+    CHECK(imprecise(Times{steady, behind}, rule).empty());
+    // Two heaps are not one.
+    CHECK(imprecise(Times{std::vector<double>{10, 10, 10, 10.4, 10.4}}, rule) == Open{0});
+    // All replays are enough, whatever they say; none are not.
+    std::vector<double> wild(15, 10.0);
+    wild.back() = 30;
+    CHECK(imprecise(Times{wild}, rule).empty());
+    wild.erase(wild.begin());
+    CHECK(imprecise(Times{wild, std::vector<double>{}}, rule) == Open{0, 1});
+    CHECK(imprecise(Times{std::vector<double>{10}}, rule) == Open{0}); // has no spread
+
+    CHECK(next_replays(rule, 0) == 5);
+    CHECK(next_replays(rule, 5) == 5);
+    CHECK(next_replays({.trials = 7, .precision = 0.0025}, 5) == 2);
+    CHECK(next_replays({.trials = 15, .precision = 0}, 0) == 15);
+    CHECK(imprecise(Times{five}, {.trials = 15, .precision = 0}) == Open{0});
+}

@@ -167,7 +167,8 @@ void RankGroup::time(const std::vector<Contender*>& block, const Point& point, s
 
     TimingOptions options;
     options.warmup = config_.warmup;
-    options.trials = config_.trials;
+    options.rule = {.trials = config_.trials,
+                    .precision = config_.search == Search::adaptive ? config_.precision : 0}; // a grid is a yardstick
     options.calls = calls_per_graph(point, config_.graph_calls);
     options.timeout_ns = timeout_ns();
     if (config_.cache == CacheState::cold)

@@ -3,6 +3,8 @@
 #include "tuner/measure/timing.hpp"
 
 #include <algorithm>
+#include <cstddef>
+#include <numeric>
 
 namespace crossover {
 namespace {
@@ -37,42 +39,66 @@ void DeviceBarrier::enqueue(cudaStream_t stream, double pause_us, std::uint64_t 
     CROSSOVER_CUDA_CHECK(cudaGetLastError());
 }
 
-std::vector<GraphTime> time_interleaved(const std::vector<GraphExec>& graphs, Communicator& comm,
+namespace {
+
+/// Which of the graphs, and in which round of all: every other one goes backwards.
+struct Rounds {
+    std::vector<std::size_t> graphs;
+    int first = 0;
+    int count = 0;
+};
+
+/// Times of each graph's replays by round, µs a call, of the slowest rank.
+std::vector<std::vector<double>> replay(const std::vector<GraphExec>& graphs, const Rounds& rounds, Communicator& comm,
                                         DeviceBarrier& barrier, const TimingOptions& options, cudaStream_t stream) {
     // A host needs some 10 µs to enqueue barrier, event, graph and event: the GPU must be behind it at every replay,
     // or the host's gaps are timed.
     constexpr double kPauseUs = 20;
-    const auto rounds = static_cast<std::size_t>(options.warmup + options.trials);
-    std::vector<std::vector<Event>> begin(graphs.size()), end(graphs.size());
-    for (std::size_t i = 0; i < graphs.size(); ++i) {
-        begin[i] = std::vector<Event>(rounds);
-        end[i] = std::vector<Event>(rounds);
-        graphs[i].upload(stream);
-    }
-    for (std::size_t round = 0; round < rounds; ++round)
-        for (std::size_t turn = 0; turn < graphs.size(); ++turn) {
-            const std::size_t i = round % 2 == 0 ? turn : graphs.size() - 1 - turn;
+    const auto count = static_cast<std::size_t>(rounds.count);
+    const std::size_t turns = rounds.graphs.size();
+    std::vector<Event> begin(turns * count), end(turns * count); // by turn, then round
+    for (std::size_t round = 0; round < count; ++round)
+        for (std::size_t i = 0; i < turns; ++i) {
+            const bool backwards = (static_cast<std::size_t>(rounds.first) + round) % 2 == 1;
+            const std::size_t turn = backwards ? turns - 1 - i : i;
             if (options.before_replay) options.before_replay(stream);
             barrier.enqueue(stream, kPauseUs, options.timeout_ns);
-            begin[i][round].record(stream);
-            graphs[i].launch(stream);
-            end[i][round].record(stream);
+            begin[turn * count + round].record(stream);
+            graphs[rounds.graphs[turn]].launch(stream);
+            end[turn * count + round].record(stream);
         }
     comm.wait(stream, "timed replays");
 
-    std::vector<double> times; // graph-major; the slowest rank's after the reduction
-    for (std::size_t i = 0; i < graphs.size(); ++i)
-        for (auto round = static_cast<std::size_t>(options.warmup); round < rounds; ++round)
-            times.push_back(elapsed_us(begin[i][round], end[i][round]) / options.calls);
-    comm.max_all_reduce(times);
+    std::vector<double> all;
+    for (std::size_t i = 0; i < turns * count; ++i) all.push_back(elapsed_us(begin[i], end[i]) / options.calls);
+    comm.max_all_reduce(all);
+    std::vector<std::vector<double>> times;
+    for (auto first = all.begin(); first != all.end(); first += rounds.count)
+        times.emplace_back(first, first + rounds.count);
+    return times;
+}
 
-    std::vector<GraphTime> result;
-    const auto trials = static_cast<std::size_t>(options.trials);
-    for (std::size_t i = 0; i < graphs.size(); ++i) {
-        const auto first = times.begin() + static_cast<std::ptrdiff_t>(i * trials);
-        const std::vector<double> mine(first, first + static_cast<std::ptrdiff_t>(trials));
-        result.push_back({median(mine), quantile(mine, 0.1), quantile(mine, 0.9), options.trials});
+} // namespace
+
+std::vector<GraphTime> time_interleaved(const std::vector<GraphExec>& graphs, Communicator& comm,
+                                        DeviceBarrier& barrier, const TimingOptions& options, cudaStream_t stream) {
+    for (const GraphExec& graph : graphs) graph.upload(stream);
+    std::vector<std::vector<double>> times(graphs.size());
+    std::vector<std::size_t> open(graphs.size());
+    std::iota(open.begin(), open.end(), std::size_t{0});
+    for (int done = 0, rounds = 0; !open.empty(); open = imprecise(times, options.rule)) {
+        const int warmup = done == 0 ? options.warmup : 0;
+        const int timed = next_replays(options.rule, done);
+        const auto more =
+            replay(graphs, {.graphs = open, .first = rounds, .count = warmup + timed}, comm, barrier, options, stream);
+        for (std::size_t i = 0; i < open.size(); ++i)
+            times[open[i]].insert(times[open[i]].end(), more[i].begin() + warmup, more[i].end());
+        done += timed;
+        rounds += warmup + timed;
     }
+    std::vector<GraphTime> result;
+    for (const std::vector<double>& mine : times)
+        result.push_back({median(mine), quantile(mine, 0.1), quantile(mine, 0.9), static_cast<int>(std::ssize(mine))});
     return result;
 }
 

@@ -3,6 +3,7 @@
 
 #include "comm/communicator.hpp"
 #include "comm/symmetric_buffer.hpp"
+#include "tuner/plan/stopping_rule.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -32,13 +33,14 @@ struct GraphTime {
 
 struct TimingOptions {
     int warmup = 3;
-    int trials = 15;
-    int calls = 20; // in each graph
+    ReplayRule rule; // of the replays that are timed
+    int calls = 20;  // in each graph
     std::uint64_t timeout_ns = 2'000'000'000;
     std::function<void(cudaStream_t)> before_replay; // enqueued untimed, e.g. to make the caches cold
 };
 
-/// Replays the graphs in turns (A B C, C B A, …) so that drift hits all alike; collective over `comm`.
+/// Replays the graphs in turns (A B C, C B A, …) so that drift hits all alike; collective over `comm`. Those whose
+/// times are precise stop before the others, on all ranks alike: the rule sees the slowest rank's times.
 std::vector<GraphTime> time_interleaved(const std::vector<GraphExec>& graphs, Communicator& comm,
                                         DeviceBarrier& barrier, const TimingOptions& options, cudaStream_t stream);
 

@@ -8,9 +8,13 @@
 #include <map>
 #include <string_view>
 #include <tuple>
+#include <utility>
 
 namespace crossover {
 namespace {
+
+/// The bytes that a link moves in the time that a call takes at least: some 5 µs.
+constexpr double kLatencyAsBytes = 1 << 20;
 
 /// Goes through the sessions in rounds. A round's trials are those that the cells want after the rounds before it; its
 /// samples are looked up among those that there are, and what is not there is asked for.
@@ -93,6 +97,11 @@ class AdaptivePlan : public Plan {
                 samples += more;
                 round_.push_back(std::move(trial));
             }
+        // Groups that measure side by side wait for the slowest: what is next to each other takes about as long.
+        std::ranges::stable_sort(round_, {}, [](const Trial& trial) {
+            const auto bytes = static_cast<double>(message_bytes(trial.point)) + kLatencyAsBytes;
+            return std::pair(trial.point.cell.world_size, bytes * static_cast<double>(trial.algorithms.size()));
+        });
     }
 
     /// Trials of the first one's world size.

@@ -1,11 +1,14 @@
 #pragma once
-/// When is a threshold known well enough? Numbers only: a curve of log ratios, and where the crossing may be.
+/// When is a threshold known well enough, and when a time? Numbers only: a curve of log ratios, and where the crossing
+/// may be; times of replays.
 
 #include "tuner/fit/crossover.hpp"
 
 #include <array>
+#include <cstddef>
 #include <optional>
 #include <span>
+#include <vector>
 
 namespace crossover {
 
@@ -26,5 +29,19 @@ struct EdgeEvidence {
 /// its 95 % interval. One that wants an interval also needs three sessions: that of two rests on one difference, which
 /// is small by luck often enough that stopping there would leave intervals that are too narrow.
 bool is_settled(std::span<const RatioPoint> curve, const EdgeEvidence& evidence, double guard_band);
+
+/// How long contenders that take turns are replayed.
+struct ReplayRule {
+    int trials = 15;      // at most
+    double precision = 0; // standard error (share) of the median that will do for the fastest; 0 = all trials
+};
+
+/// How many more replays contenders get that have had `done`.
+int next_replays(const ReplayRule& rule, int done);
+
+/// Those (indices) whose replays go on, given the times that each has so far: the median's standard error is above the
+/// rule's precision and a twentieth of what it is behind (ln) the fastest median. So where replays agree, as those of
+/// large messages do, few are enough, and what cannot win need not be known as well.
+std::vector<std::size_t> imprecise(std::span<const std::vector<double>> times, const ReplayRule& rule);
 
 } // namespace crossover
