@@ -11,8 +11,8 @@ namespace crossover {
 inline constexpr std::size_t kControlBytes = 1024;
 
 /// Bytes of workspace per rank with which both algorithms serve messages up to `max_message_bytes` by the default
-/// launch that they would have with 64 MiB, for rows of 2 KiB or more (larger messages and smaller rows perhaps with
-/// fewer CTAs at a time). 1 MiB, in which the longest row fits, to 64 MiB.
+/// launch that they would have with 64 MiB, for rows of 2 KiB or more. 1 MiB to 64 MiB. What does not fit is served by
+/// fewer CTAs at a time, as long as a few of its rows do fit, as in 64 MiB they always do.
 ///
 /// Two generations, each of n messages: oneshot has n − 1 pushed, twoshot (n − 1)/n pushed and 1 gathered, of a sharded
 /// residual up to n − 1 and 1. Times 2, because tokens round up to whole iterations of all clusters, times 5/4, because

@@ -158,18 +158,17 @@ TEST_CASE("bench says what is wrong with its options in one line") {
     const auto run = [](const std::string& options) {
         return test::run_command(std::string(CROSSOVER_BINARY) + " bench " + options);
     };
-    for (const auto& [options, what] :
-         std::vector<std::pair<std::string, std::string>>{{"--num-tokens 0", "`0` is no size"},
-                                                          {"--num-tokens 12x", "`12x` is no size"},
-                                                          {"--dtypes int8", "`int8`"},
-                                                          {"--quant-modes fp9", "`fp9`"},
-                                                          {"--pattern gather", "`gather`"},
-                                                          {"--cache warm", "write hot or cold"},
-                                                          {"--no-such-option", "no-such-option"}}) {
-        const test::CommandResult result = run(options);
-        INFO(options, ": ", result.output);
+    for (const auto& wrong : std::vector<std::pair<std::string, std::string>>{{"--num-tokens 0", "`0` is no size"},
+                                                                              {"--num-tokens 12x", "`12x` is no size"},
+                                                                              {"--dtypes int8", "`int8`"},
+                                                                              {"--quant-modes fp9", "`fp9`"},
+                                                                              {"--pattern gather", "`gather`"},
+                                                                              {"--cache warm", "write hot or cold"},
+                                                                              {"--no-such-option", "no-such-option"}}) {
+        const test::CommandResult result = run(wrong.first);
+        INFO(wrong.first, ": ", result.output);
         CHECK(result.status == 2);
-        CHECK(has(result.output, what));
+        CHECK(has(result.output, wrong.second));
         CHECK(result.output.find('\n') == result.output.size() - 1);
     }
     CHECK(run("--help").status == 0);

@@ -91,8 +91,8 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         ("dtypes", po::value(&dtypes)->multitoken()->value_name("D..."), "bfloat16, float16, float32 (bfloat16)")
         ("quant-modes", po::value(&quants)->multitoken()->value_name("Q..."), "none, fp8, fp4 (none)")
         ("pattern", po::value(&pattern)->value_name("P"),
-         "allreduce, allreduce_rmsnorm, allreduce_residual_rmsnorm, the default, or the last with `_sharded`: each rank "
-         "holds the residual of its own tokens only")
+         "allreduce, allreduce_rmsnorm, allreduce_residual_rmsnorm, the default, the last with `_sharded`: each rank "
+         "holds the residual of its own tokens only; moe_dispatch or moe_combine with `_even`, `_one_hot` or `_zipf`")
         ("no-residual", po::bool_switch(&no_residual), "without the residual: pattern allreduce_rmsnorm")
         ("algorithms", po::value(&algorithms)->multitoken()->value_name("A..."), "what is compared; all that suit the pattern by default")
         ("candidate", po::value(&libraries)->value_name("FILE"),
