@@ -7,6 +7,7 @@
 #include "tuner/roles.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <iterator>
 #include <map>
@@ -25,7 +26,25 @@ Cell unmeasured_cell(const CellKey& key, int gpus) {
     return cell;
 }
 
-void judge(std::vector<Cell>& cells, std::span<const Sample> held_out) {
+void add_note(Cell& cell, const std::string& note) { cell.note += (cell.note.empty() ? "" : "; ") + note; }
+
+/// "80x5120 (+2.3 %)", the worst first, of those that lose more than the guard band by what two sessions or more say.
+std::string losing_points(const std::vector<PointRegret>& points, std::span<const Sample> held_out, double guard_band) {
+    std::string names;
+    for (const PointRegret& each : points) {
+        std::set<int> sessions;
+        for (const Sample& sample : held_out)
+            if (sample.point == each.point) sessions.insert(sample.session);
+        if (each.regret() <= guard_band || sessions.size() < 2) continue;
+        char loss[32];
+        std::snprintf(loss, sizeof loss, " (%+.1f %%)", 100 * each.regret());
+        names += (names.empty() ? "" : ", ") + std::to_string(each.point.num_tokens) + "x" +
+                 std::to_string(each.point.hidden_dim) + loss;
+    }
+    return names;
+}
+
+void judge(std::vector<Cell>& cells, std::span<const Sample> held_out, double guard_band) {
     const std::vector<PointRegret> points = regret_report(held_out, cells).points;
     for (Cell& cell : cells) {
         std::vector<PointRegret> of_cell;
@@ -34,18 +53,20 @@ void judge(std::vector<Cell>& cells, std::span<const Sample> held_out) {
         if (of_cell.empty()) continue;
         cell.regret = summary(of_cell);
         cell.regret->held_out = true;
+        if (const std::string names = losing_points(of_cell, held_out, guard_band); !names.empty())
+            add_note(cell, "shapes that were held out lose more than the guard band, whenever measured: " + names +
+                               "; with their hidden_dim in the config they are fitted");
     }
 }
 
-void note_spent_budget(std::vector<Cell>& cells, std::span<const Sample> fitted, const RunRecord& record) {
+void note_spent_budget(std::vector<Cell>& cells, std::span<const Sample> samples, const RunRecord& record) {
     if (!record.config) return;
     Config config = *record.config; // as asked; the search ran without the worlds that the machine could not have
     if (record.gpus > 0) drop_world_sizes_above(config, record.gpus);
-    const std::set<CellKey> cut = cells_cut_by_budget(config, fitted);
+    const std::set<CellKey> cut = cells_cut_by_budget(config, samples);
     for (Cell& cell : cells)
         if (cut.contains(cell.key))
-            cell.note += std::string(cell.note.empty() ? "" : "; ") +
-                         "the budget was spent before the search ended: limits and intervals rest on less";
+            add_note(cell, "the budget was spent before the search ended: limits and intervals rest on less");
 }
 
 /// "candidate acme_oneshot": "oneshot, version 1.4.2, libacme.so 0123456789abcdef"
@@ -106,10 +127,10 @@ Table make_table(std::span<const Sample> samples, const RunRecord& record, const
     if (record.config) table.provenance.extra.merge(candidate_lines(*record.config));
     const auto [fitted, held_out] = split_samples(samples, record);
     table.cells = fit_cells(fitted, options);
-    judge(table.cells, held_out);
+    judge(table.cells, held_out, options.guard_band);
     for (const CellKey& key : asked)
         if (!find_cell(table, key)) table.cells.push_back(unmeasured_cell(key, record.gpus));
-    note_spent_budget(table.cells, fitted, record);
+    note_spent_budget(table.cells, samples, record);
     std::sort(table.cells.begin(), table.cells.end(), [](const Cell& a, const Cell& b) { return a.key < b.key; });
     return table;
 }

@@ -5,6 +5,7 @@
 #include "tuner/fit/regret.hpp"
 #include "tuner/make_table.hpp"
 #include "tuner/plan/gpu_seconds.hpp"
+#include "tuner/plan/validation.hpp"
 
 #include <doctest/doctest.h>
 
@@ -376,9 +377,12 @@ TEST_CASE("the grid measures every launch, held-out points those that were chose
         return names;
     };
     config.algorithms = {"nccl_fused_norm", "oneshot"};
-    const std::vector<Trial> trials = make_plan_of({known, unknown}, config, 16, samples, any)->next(3, {});
-    CHECK(trials.at(0).algorithms == std::vector<std::string>{"nccl_fused_norm", "oneshot" + kVariants[kSmall]});
-    CHECK(trials.at(1).algorithms == config.algorithms);
+    config.validation_hidden_dims = {4096, 7168};
+    config.validation_num_tokens = {5};
+    const std::vector<Trial> trials = make_validation_plan(config, 16, any)->next(3, samples);
+    REQUIRE(trials.size() == 2);
+    CHECK(trials[0] == Trial{known, {"nccl_fused_norm", "oneshot" + kVariants[kSmall]}});
+    CHECK(trials[1] == Trial{unknown, config.algorithms});
 
     config.launches = LaunchChoice::standard;
     CHECK(make_plan(config, 1, launches)->next(0, {}).at(0).algorithms == config.algorithms);

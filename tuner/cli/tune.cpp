@@ -10,6 +10,7 @@
 #include "tuner/make_table.hpp"
 #include "tuner/plan/gpu_seconds.hpp"
 #include "tuner/plan/run_session.hpp"
+#include "tuner/plan/validation.hpp"
 #include "tuner/plugins/library.hpp"
 #include "tuner/progress.hpp"
 #include "tuner/roles.hpp"
@@ -21,8 +22,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
 #include <iostream>
 #include <iterator>
+#include <map>
 #include <set>
 #include <string_view>
 #include <system_error>
@@ -119,16 +122,19 @@ std::string dropped_lines(const Config& asked, const Config& used, int gpus, con
 
 constexpr std::size_t kBatch = 16;
 
-/// Every session from the recording into the journal, and the held-out points with the last.
-void replay_sessions(const Config& config, const std::vector<Point>& held_out, SampleSource& source, Journal journal) {
+/// Every session from the recording into the journal, and what of held-out points was recorded.
+void replay_sessions(const Config& config, const std::set<Point>& recorded, SampleSource& source, Journal journal) {
     const LaunchesAt launches = [&source](std::string_view algorithm, const Point& point) {
         return source.launches(algorithm, point);
     };
     const auto plan = make_plan(config, kBatch, launches);
+    const auto validation =
+        make_validation_plan(config, kBatch, launches, [&](const Point& point) { return recorded.contains(point); });
     std::vector<Sample> samples = journal.existing();
     std::set<std::pair<int, Point>> done;
     for (const Sample& sample : samples) done.emplace(sample.session, sample.point);
-    const std::size_t total = plan->expected_points() * static_cast<std::size_t>(config.sessions) + held_out.size();
+    const std::size_t total =
+        (plan->expected_points() + validation->expected_points()) * static_cast<std::size_t>(config.sessions);
     Progress progress(total - std::min(total, done.size()), stderr);
     const auto run = [&](int session, Plan& of_session, const std::string& what) {
         run_session(session, of_session, source, samples,
@@ -137,10 +143,11 @@ void replay_sessions(const Config& config, const std::vector<Point>& held_out, S
                         progress.advance(trials.size(), what);
                     });
     };
-    for (int session = 0; session < config.sessions; ++session)
-        run(session, *plan,
-            "session " + std::to_string(session + 1) + "/" + std::to_string(config.sessions) + ", points");
-    run(config.sessions - 1, *make_plan_of(held_out, config, kBatch, samples, launches), "validation, points");
+    for (int session = 0; session < config.sessions; ++session) {
+        const std::string what = "session " + std::to_string(session + 1) + "/" + std::to_string(config.sessions);
+        run(session, *plan, what + ", points");
+        run(session, *validation, what + ", validation, points");
+    }
 }
 
 /// What a recording has that a replay need not use: it tells how good the rest was.
@@ -150,20 +157,24 @@ struct Replay {
     std::vector<Sample> recorded;
 };
 
-/// The held-out points that were recorded, of which a line tells if they are not all.
-std::vector<Point> recorded_validation_points(const Replay& replay) {
-    std::set<std::pair<Point, std::string_view>> recorded;
+/// The points of which every algorithm was recorded in every session. A line tells if some are missing of those to be
+/// held out.
+std::set<Point> recorded_points(const Replay& replay) {
+    std::map<Point, std::map<std::string_view, int>> sessions;
     for (const Sample& sample : replay.recorded)
-        if (sample.session == replay.config.sessions - 1) recorded.emplace(sample.point, sample.algorithm);
-    std::vector<Point> points = validation_points(replay.config);
-    const std::size_t wanted = points.size();
-    std::erase_if(points, [&](const Point& point) {
-        return !std::ranges::all_of(algorithms_of(replay.config, point.cell.pattern), [&](const std::string& name) {
-            return recorded.contains({point, name});
-        });
-    });
-    if (points.size() < wanted)
-        std::cout << "validation: " << points.size() << " of " << wanted << " held-out points are in the recording\n";
+        if (sample.session < replay.config.sessions) ++sessions[sample.point][sample.algorithm];
+    std::set<Point> points;
+    for (const auto& [point, of_algorithm] : sessions)
+        if (std::ranges::all_of(algorithms_of(replay.config, point.cell.pattern),
+                                [&, &found = of_algorithm](const std::string& name) {
+                                    const auto recorded = found.find(name);
+                                    return recorded != found.end() && recorded->second == replay.config.sessions;
+                                }))
+            points.insert(point);
+    const std::vector<Point> wanted = validation_points(replay.config);
+    const auto count = std::ranges::count_if(wanted, [&](const Point& point) { return points.contains(point); });
+    if (count < std::ssize(wanted))
+        std::cout << "validation: " << count << " of " << wanted.size() << " held-out points are in the recording\n";
     return points;
 }
 
@@ -194,17 +205,18 @@ Replay replay(const Request& request, const std::string& why) {
     std::cout << dropped_lines(asked, config, recorded.gpus, "in the recording");
     asked.dtypes = config.dtypes; // the others were asked for by nobody, and get no cells
     asked.hidden_dims = config.hidden_dims;
-    if (config.sessions < asked.sessions)
-        std::cout << "sessions: " << config.sessions << " in the recording instead of " << asked.sessions << '\n';
+    const int sessions = std::exchange(asked.sessions, config.sessions);
+    if (config.sessions < sessions)
+        std::cout << "sessions: " << config.sessions << " in the recording instead of " << sessions << '\n';
     const auto source = open_recording(directory, config);
     replay.recorded = read_samples(directory / "samples.csv");
-    const std::vector<Point> held_out = recorded_validation_points(replay);
+    const std::set<Point> points = recorded_points(replay);
     replay.record = {.source = "recording",
                      .fingerprint = source->fingerprint(),
                      .gpus = recorded.gpus,
                      .provenance = source->provenance(),
                      .config = asked}; // world sizes that are dropped belong into the table, too
-    replay_sessions(config, held_out, *source, begin_run(request.out, replay.record, request.resume));
+    replay_sessions(config, points, *source, begin_run(request.out, replay.record, request.resume));
     return replay;
 }
 
@@ -236,18 +248,28 @@ std::string regret_text(const Regret& regret) {
            percent(regret.max, 1);
 }
 
-/// The held-out regret of all cells.
-std::string held_out_line(const Table& table) {
-    Regret all;
-    for (const Cell& cell : table.cells) {
-        if (!cell.regret || !cell.regret->held_out) continue;
-        all.mean += cell.regret->mean * cell.regret->points;
-        all.points += cell.regret->points;
-        all.max = std::max(all.max, cell.regret->max);
+/// The held-out regret of each world size, and where it is the worst.
+std::string held_out_lines(const Table& table, std::span<const Sample> held_out) {
+    std::map<int, std::vector<PointRegret>> by_world_size; // worst first
+    for (PointRegret& point : regret_report(held_out, table.cells).points)
+        by_world_size[point.point.cell.world_size].push_back(std::move(point));
+    std::string lines;
+    for (const auto& [world_size, points] : by_world_size) {
+        lines += "Time lost against the best algorithm, world size " + std::to_string(world_size) + ", held-out " +
+                 regret_text(summary(points));
+        const PointRegret& worst = points.front();
+        std::set<int> sessions;
+        for (const Sample& sample : held_out)
+            if (sample.point == worst.point) sessions.insert(sample.session);
+        if (worst.regret() > 0) {
+            char times[100];
+            std::snprintf(times, sizeof times, "takes %.2f us, %s %.2f us; measured in %zu session%s)", worst.chosen_us,
+                          worst.best.c_str(), worst.best_us, sessions.size(), sessions.size() > 1 ? "s" : "");
+            lines += " (" + to_string(worst.point) + ": " + worst.chosen + " " + times;
+        }
+        lines += '\n';
     }
-    if (all.points == 0) return "";
-    all.mean /= all.points;
-    return "Time lost against the best algorithm at held-out " + regret_text(all) + '\n';
+    return lines;
 }
 
 /// What the search took of the grid, and what its table loses at all that was recorded beside that.
@@ -301,7 +323,7 @@ void finish(const Request& request, RunRecord record, const Replay* replay) {
     std::cout << '\n' << emit_summary(table) << '\n';
     for (const auto& [key, value] : table.provenance.extra) // whose kernels these are
         if (key.starts_with(kCandidatePrefix)) std::cout << key << ": " << value << '\n';
-    std::cout << held_out_line(table);
+    std::cout << held_out_lines(table, held_out);
     if (replay) std::cout << search_lines(table, samples, *replay);
     std::cout << "Written to " << request.out.string() << ": ";
     for (const auto& [name, text] : files) std::cout << name << ", ";

@@ -7,6 +7,7 @@
 #include "tuner/measure/gpu_source.hpp"
 #include "tuner/measure/plugin.hpp"
 #include "tuner/plan/run_session.hpp"
+#include "tuner/plan/validation.hpp"
 #include "tuner/progress.hpp"
 #include "tuner/scratch_folder.hpp"
 #include "tuner/write_atomically.hpp"
@@ -156,12 +157,11 @@ int run_rank(const std::vector<std::string>& arguments) {
         return source.launches(algorithm, point);
     };
     const auto plan = make_plan(config, batch, launches);
-    const std::vector<Point> held_out =
-        session + 1 == config.sessions ? validation_points(config) : std::vector<Point>{};
+    const auto validation = make_validation_plan(config, batch, launches);
     std::set<Point> done;
     for (const Sample& sample : samples)
         if (sample.session == session) done.insert(sample.point);
-    const std::size_t total = plan->expected_points() + held_out.size();
+    const std::size_t total = plan->expected_points() + validation->expected_points();
     std::optional<Progress> progress;
     if (journal) progress.emplace(total - std::min(total, done.size()), stderr);
     const auto store = [&](std::span<const Trial> trials, std::span<const Sample> measured) {
@@ -173,7 +173,7 @@ int run_rank(const std::vector<std::string>& arguments) {
     };
     try {
         run_session(session, *plan, source, samples, store);
-        run_session(session, *make_plan_of(held_out, config, batch, samples, launches), source, samples, store);
+        run_session(session, *validation, source, samples, store);
     } catch (const TimeoutError& error) {
         std::fprintf(stderr, "crossover: error: %s\n", error.what());
         plugins.in_flight.mark_timed_out();

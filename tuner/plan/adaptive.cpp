@@ -2,9 +2,11 @@
 #include "tuner/make_table.hpp"
 #include "tuner/plan/cell_search.hpp"
 #include "tuner/plan/gpu_seconds.hpp"
+#include "tuner/plan/validation.hpp"
 #include "tuner/roles.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <string_view>
 #include <tuple>
@@ -12,9 +14,6 @@
 
 namespace crossover {
 namespace {
-
-/// The bytes that a link moves in the time that a call takes at least: some 5 µs.
-constexpr double kLatencyAsBytes = 1 << 20;
 
 /// Goes through the sessions in rounds. A round's trials are those that the cells want after the rounds before it; its
 /// samples are looked up among those that there are, and what is not there is asked for.
@@ -52,7 +51,10 @@ class AdaptivePlan : public Plan {
                 for (const std::string& algorithm : trial.algorithms)
                     if (const auto found = measured.find({session_, trial.point, algorithm}); found != measured.end())
                         take(*found->second);
-            if (session_over) ++session_;
+            if (session_over) {
+                ++session_;
+                look_beside_losses(samples);
+            }
             begin_round();
         }
     }
@@ -76,32 +78,45 @@ class AdaptivePlan : public Plan {
     void take(const Sample& sample) {
         ++used_samples_;
         used_seconds_ += gpu_seconds(sample, config_);
-        std::find_if(cells_.begin(), cells_.end(), [&](const SearchedCell& each) {
-            return each.search.cell() == sample.point.cell;
-        })->samples.push_back(sample);
+        cell_of(sample.point.cell).samples.push_back(sample);
+    }
+
+    /// The last session begins where held-out points did badly.
+    void look_beside_losses(std::span<const Sample> samples) {
+        if (session_ != config_.sessions - 1) return;
+        for (const Point& point : standing_losses(config_, samples)) {
+            const SearchedCell& cell = cell_of(point.cell);
+            for (Trial& trial : cell.search.beside(point, cell.samples))
+                if (std::find(beside_losses_.begin(), beside_losses_.end(), trial) == beside_losses_.end())
+                    beside_losses_.push_back(std::move(trial));
+        }
+    }
+
+    SearchedCell& cell_of(const CellKey& key) {
+        return *std::find_if(cells_.begin(), cells_.end(),
+                             [&](const SearchedCell& each) { return each.search.cell() == key; });
     }
 
     /// Sets round_ to what the cells want now, as far as the budget goes.
     void begin_round() {
         round_.clear();
+        std::vector<Trial> wanted = std::exchange(beside_losses_, {});
+        if (wanted.empty())
+            for (const SearchedCell& cell : cells_)
+                std::ranges::move(cell.search.wanted(session_, cell.samples), std::back_inserter(wanted));
         std::int64_t samples = used_samples_;
-        for (const SearchedCell& cell : cells_)
-            for (Trial& trial : cell.search.wanted(session_, cell.samples)) {
-                const std::int64_t more = std::ssize(trial.algorithms);
-                const bool in_budget = (config_.budget_samples == 0 || samples + more <= config_.budget_samples) &&
-                                       (config_.budget_seconds == 0 || used_seconds_ < config_.budget_seconds);
-                if (!in_budget) {
-                    cut_by_budget_.insert(cell.search.cell());
-                    continue;
-                }
-                samples += more;
-                round_.push_back(std::move(trial));
+        for (Trial& trial : wanted) {
+            const std::int64_t more = std::ssize(trial.algorithms);
+            const bool in_budget = (config_.budget_samples == 0 || samples + more <= config_.budget_samples) &&
+                                   (config_.budget_seconds == 0 || used_seconds_ < config_.budget_seconds);
+            if (!in_budget) {
+                cut_by_budget_.insert(trial.point.cell);
+                continue;
             }
-        // Groups that measure side by side wait for the slowest: what is next to each other takes about as long.
-        std::ranges::stable_sort(round_, {}, [](const Trial& trial) {
-            const auto bytes = static_cast<double>(message_bytes(trial.point)) + kLatencyAsBytes;
-            return std::pair(trial.point.cell.world_size, bytes * static_cast<double>(trial.algorithms.size()));
-        });
+            samples += more;
+            round_.push_back(std::move(trial));
+        }
+        sort_by_duration(round_);
     }
 
     /// Trials of the first one's world size.
@@ -119,6 +134,7 @@ class AdaptivePlan : public Plan {
     std::vector<SearchedCell> cells_;
     int session_ = 0;
     std::vector<Trial> round_;
+    std::vector<Trial> beside_losses_; // before all else in the last session
     std::int64_t used_samples_ = 0;
     double used_seconds_ = 0;
     std::set<CellKey> cut_by_budget_;
@@ -139,19 +155,18 @@ class PlanInRoles : public Plan {
     std::size_t expected_points() const override { return plan_.expected_points(); }
 
   private:
-    /// A candidate that stands for oneshot is launched as it likes.
-    static LaunchesAt of_our_kernels(const Config& config, const LaunchesAt& launches) {
-        return [launches, ours = config.algorithms](std::string_view algorithm, const Point& point) {
-            return std::find(ours.begin(), ours.end(), algorithm) == ours.end() ? std::vector<std::string>()
-                                                                                : launches(algorithm, point);
-        };
-    }
-
     Config config_;
     AdaptivePlan plan_;
 };
 
 } // namespace
+
+LaunchesAt of_our_kernels(const Config& config, const LaunchesAt& launches) {
+    return [launches, ours = config.algorithms](std::string_view algorithm, const Point& point) {
+        return std::find(ours.begin(), ours.end(), algorithm) == ours.end() ? std::vector<std::string>()
+                                                                            : launches(algorithm, point);
+    };
+}
 
 std::unique_ptr<Plan> make_adaptive_plan(const Config& config, std::size_t batch, const LaunchesAt& launches) {
     const LaunchesAt tuned = config.launches == LaunchChoice::tuned ? launches : LaunchesAt{};

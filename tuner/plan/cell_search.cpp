@@ -7,6 +7,7 @@
 #include "tuner/plan/stopping_rule.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -89,6 +90,16 @@ class Questions {
             trials.push_back(std::move(trial));
         }
         return trials;
+    }
+
+    /// What comes near the fastest at a point, and a baseline to compare with.
+    std::vector<std::string> contenders(const Point& point) const {
+        std::vector<std::string> names;
+        for (const std::string& name : algorithms_)
+            if (is_contender(name, log2_bytes(point))) names.push_back(name);
+        if (std::all_of(names.begin(), names.end(), algorithm::is_challenger))
+            names.emplace_back(nearest_baseline(log2_bytes(point)));
+        return names;
     }
 
     /// Whether `name`, or a faster launch of it, may be the best at `at`: by its distance (ln) to the fastest,
@@ -391,6 +402,24 @@ std::vector<Trial> CellSearch::wanted(int session, std::span<const Sample> sampl
     for (Trial& trial : trials)
         trial.algorithms = launched_algorithms(std::move(trial.algorithms), trial.point, launches, launches_);
     return without_measured(std::move(trials), session, samples);
+}
+
+std::vector<Trial> CellSearch::beside(const Point& point, std::span<const Sample> samples) const {
+    const Launches launches = launch_search_.looks() == 0 ? Launches{} : fit_launches(samples, options_.guard_band);
+    const Questions questions(points_, algorithms_, options_, 0, as_launched(samples, launches));
+    std::vector<Trial> trials;
+    for (const std::int64_t hidden_dim : hidden_dims_of(points_)) {
+        std::array<const Point*, 2> nearest{}; // below, above; points of a hidden dim ascend
+        for (const Point& each : points_) {
+            if (each.hidden_dim != hidden_dim) continue;
+            const bool above = message_bytes(each) > message_bytes(point);
+            if (!above || !nearest[1]) nearest[above] = &each;
+        }
+        for (const Point* each : nearest)
+            if (each)
+                trials.push_back({*each, launched_algorithms(questions.contenders(*each), *each, launches, launches_)});
+    }
+    return trials;
 }
 
 } // namespace crossover

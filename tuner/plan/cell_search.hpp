@@ -40,6 +40,11 @@ class CellSearch {
     /// nothing but these samples, all of this cell and of this and earlier sessions.
     std::vector<Trial> wanted(int session, std::span<const Sample> samples) const;
 
+    /// The points of every hidden dim that are next to this one in size, on either side, with the algorithms that come
+    /// near the best there, launched as chosen.
+    /// @param samples  of this cell so far
+    std::vector<Trial> beside(const Point& point, std::span<const Sample> samples) const;
+
   private:
     std::vector<Trial> coarse_look() const;
     /// The launches chosen where algorithms were compared with another launch.

@@ -11,11 +11,7 @@ namespace {
 
 class GridPlan : public Plan {
   public:
-    using NamesAt = std::function<std::vector<std::string>(const Point&)>;
-
-    /// Measures at each point the algorithms and launch variants that `names_at` gives.
-    GridPlan(const std::vector<Point>& points, const NamesAt& names_at, std::size_t batch) : batch_(batch) {
-        for (const Point& point : points) trials_.push_back({point, names_at(point)});
+    GridPlan(std::vector<Trial> trials, std::size_t batch) : trials_(std::move(trials)), batch_(batch) {
         // One world size after the other: fewest batches, and each is as full as can be.
         std::stable_sort(trials_.begin(), trials_.end(), [](const Trial& a, const Trial& b) {
             return a.point.cell.world_size < b.point.cell.world_size;
@@ -75,31 +71,32 @@ std::vector<Point> validation_points(const Config& config) {
 }
 
 std::unique_ptr<Plan> make_grid_plan(const Config& config, std::size_t batch, const LaunchesAt& launches) {
-    const auto names_at = [&](const Point& point) {
+    std::vector<Trial> trials;
+    for (const Point& point : grid_points(config)) {
         const std::vector<std::string> algorithms = algorithms_of(config, point.cell.pattern);
-        std::vector<std::string> names = algorithms;
+        Trial& trial = trials.emplace_back(Trial{point, algorithms});
         if (config.launches == LaunchChoice::tuned && launches)
             for (const std::string& algorithm : algorithms)
-                for (std::string& variant : launches(algorithm, point)) names.push_back(std::move(variant));
-        return names;
-    };
-    return std::make_unique<GridPlan>(grid_points(config), names_at, batch);
+                for (std::string& variant : launches(algorithm, point)) trial.algorithms.push_back(std::move(variant));
+    }
+    return make_plan_of(std::move(trials), batch);
 }
 
-std::unique_ptr<Plan> make_plan_of(const std::vector<Point>& points, const Config& config, std::size_t batch,
-                                   std::span<const Sample> samples, const LaunchesAt& launches) {
-    const Launches rows = fit_launches(samples, config.guard_band);
-    return std::make_unique<GridPlan>(
-        points,
-        [&](const Point& point) {
-            return launched_algorithms(algorithms_of(config, point.cell.pattern), point, rows, launches);
-        },
-        batch);
+std::unique_ptr<Plan> make_plan_of(std::vector<Trial> trials, std::size_t batch) {
+    return std::make_unique<GridPlan>(std::move(trials), batch);
 }
 
 std::unique_ptr<Plan> make_plan(const Config& config, std::size_t batch, const LaunchesAt& launches) {
     return config.search == Search::grid ? make_grid_plan(config, batch, launches)
                                          : make_adaptive_plan(config, batch, launches);
+}
+
+void sort_by_duration(std::vector<Trial>& trials) {
+    constexpr double kLatencyAsBytes = 1 << 20; // what a link moves in the time that a call takes at least, some 5 µs
+    std::ranges::stable_sort(trials, {}, [](const Trial& trial) {
+        const double bytes = static_cast<double>(message_bytes(trial.point)) + kLatencyAsBytes;
+        return std::pair(trial.point.cell.world_size, bytes * static_cast<double>(trial.algorithms.size()));
+    });
 }
 
 std::vector<std::string> launched_algorithms(std::vector<std::string> algorithms, const Point& point,

@@ -52,10 +52,14 @@ std::unique_ptr<Plan> make_adaptive_plan(const Config& config, std::size_t batch
 /// The one that the config asks for.
 std::unique_ptr<Plan> make_plan(const Config& config, std::size_t batch = 16, const LaunchesAt& launches = {});
 
-/// Exactly these points with every algorithm of the config, in every session that the plan is asked about; launched as
-/// these samples lead to, where that can be measured.
-std::unique_ptr<Plan> make_plan_of(const std::vector<Point>& points, const Config& config, std::size_t batch = 16,
-                                   std::span<const Sample> samples = {}, const LaunchesAt& launches = {});
+/// Exactly these trials, in every session that the plan is asked about.
+std::unique_ptr<Plan> make_plan_of(std::vector<Trial> trials, std::size_t batch = 16);
+
+/// By world size, and in that by about how long they take: groups that measure side by side wait for the slowest.
+void sort_by_duration(std::vector<Trial>& trials);
+
+/// The launch variants of our own kernels: a candidate that stands for oneshot is launched as it likes.
+LaunchesAt of_our_kernels(const Config& config, const LaunchesAt& launches);
 
 /// The algorithms as `rows` have them launched at a point, where `launches` can.
 std::vector<std::string> launched_algorithms(std::vector<std::string> algorithms, const Point& point,
@@ -67,8 +71,7 @@ std::set<CellKey> cells_cut_by_budget(const Config& config, std::span<const Samp
 /// All points of the config, sorted by cell, hidden_dim, num_tokens.
 std::vector<Point> grid_points(const Config& config);
 
-/// The points of `validation` that are none of the grid, sorted; measured in the last session. They are for no fit, and
-/// the config alone tells which samples are of them.
+/// The points of `validation` that are none of the grid, sorted: see tuner/plan/validation.hpp.
 std::vector<Point> validation_points(const Config& config);
 
 } // namespace crossover
