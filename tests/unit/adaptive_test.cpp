@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 #include <set>
@@ -212,6 +213,8 @@ TEST_CASE("a batch has one world size") {
     const std::vector<Trial> trials = make_adaptive_plan(config, 1000)->next(0, {});
     CHECK(trials.size() == 2 * 8); // both quant modes of the smaller world
     for (const Trial& trial : trials) CHECK(trial.point.cell.world_size == 2);
+    // Groups side by side have trials that take as long.
+    CHECK(std::ranges::is_sorted(trials, {}, [](const Trial& trial) { return message_bytes(trial.point); }));
     CHECK(make_adaptive_plan(config, 5)->next(0, {}).size() == 5);
 }
 

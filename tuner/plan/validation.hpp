@@ -4,12 +4,10 @@
 /// 1. A first look, every algorithm, in the third session from the end (the first if there are fewer), after the
 ///    search's part of it: two sessions are left for what it turns up.
 /// 2. In the sessions after that again, where the table so far loses more than half the guard band, with what comes
-/// near
-///    the best. One look tells little: a disturbed time is a loss, and the best of several noisy times looks better
-///    than it is. A point that is measured again keeps its first times, too, so what is reported errs on the high side.
-/// 3. A loss that stands in two sessions before the last has an adaptive search begin its last session around that
-/// size.
-///    No fit ever sees the held-out point, and it goes on to count as one.
+///    near the best. One look tells little: a disturbed time is a loss, and the best of several noisy times looks
+///    better than it is. A point measured again keeps its first times, too, so what is reported errs on the high side.
+/// 3. A loss that stands in two sessions before the last has an adaptive search begin its last session at the points
+///    around it. No fit ever sees the held-out point, and it goes on to count as one.
 ///
 /// All of it follows from the samples: from those of the search up to a session, and of these points before it.
 
