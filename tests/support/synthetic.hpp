@@ -171,7 +171,7 @@ class Source : public SampleSource {
         std::vector<std::vector<double>> times(timed.size());
         std::vector<std::size_t> open(timed.size());
         std::iota(open.begin(), open.end(), std::size_t{0});
-        for (int done = 0; !open.empty(); open = imprecise(times, rule_)) {
+        for (int done = 0; !open.empty(); open = imprecise(std::move(open), times, rule_)) {
             done += next_replays(rule_, done);
             for (const std::size_t i : open) times[i].assign(all[i].begin(), all[i].begin() + done);
         }

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 using namespace crossover;
@@ -51,6 +52,11 @@ TEST_CASE("replays end where they agree, and early where nothing can be won") {
     ten.insert(ten.end(), five.begin(), five.end());
     using Open = std::vector<std::size_t>;
     using Times = std::vector<std::vector<double>>;
+    const auto imprecise = [](const Times& times, const ReplayRule& of) {
+        Open all(times.size());
+        std::iota(all.begin(), all.end(), std::size_t{0});
+        return crossover::imprecise(all, times, of);
+    };
     CHECK(imprecise(Times{steady, five}, rule) == Open{1});
     CHECK(imprecise(Times{steady, ten}, rule).empty());
     std::vector<double> behind; // by 1 %: 0.25 % + 0.05 %
@@ -71,4 +77,12 @@ TEST_CASE("replays end where they agree, and early where nothing can be won") {
     CHECK(next_replays({.trials = 7, .precision = 0.0025}, 5) == 2);
     CHECK(next_replays({.trials = 15, .precision = 0}, 0) == 15);
     CHECK(imprecise(Times{five}, {.trials = 15, .precision = 0}) == Open{0});
+
+    // One that has ended is not opened again when a faster one is found: the two would no longer be in step.
+    Times times{behind, five};
+    const Open second = crossover::imprecise({0, 1}, times, rule);
+    CHECK(second == Open{1});
+    for (double& time : times[1]) time *= 1.01;
+    CHECK(imprecise(times, rule) == Open{0, 1});
+    CHECK(crossover::imprecise(second, times, rule) == Open{1});
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <numeric>
+#include <utility>
 
 namespace crossover {
 namespace {
@@ -86,7 +87,7 @@ std::vector<GraphTime> time_interleaved(const std::vector<GraphExec>& graphs, Co
     std::vector<std::vector<double>> times(graphs.size());
     std::vector<std::size_t> open(graphs.size());
     std::iota(open.begin(), open.end(), std::size_t{0});
-    for (int done = 0, rounds = 0; !open.empty(); open = imprecise(times, options.rule)) {
+    for (int done = 0, rounds = 0; !open.empty(); open = imprecise(std::move(open), times, options.rule)) {
         const int warmup = done == 0 ? options.warmup : 0;
         const int timed = next_replays(options.rule, done);
         const auto more =

@@ -58,17 +58,16 @@ int next_replays(const ReplayRule& rule, int done) {
     return rule.precision > 0 ? std::min(kReplaysAtOnce, rule.trials - done) : rule.trials - done;
 }
 
-std::vector<std::size_t> imprecise(std::span<const std::vector<double>> times, const ReplayRule& rule) {
+std::vector<std::size_t> imprecise(std::vector<std::size_t> open, std::span<const std::vector<double>> times,
+                                   const ReplayRule& rule) {
     double fastest = std::numeric_limits<double>::infinity();
     for (const std::vector<double>& each : times)
         if (!each.empty()) fastest = std::min(fastest, median(each));
-    std::vector<std::size_t> open;
-    for (std::size_t i = 0; i < times.size(); ++i) {
-        if (std::ssize(times[i]) >= rule.trials) continue;
-        if (times[i].empty() ||
-            !(relative_error_of_median(times[i]) <= rule.precision + kPerBehind * std::log(median(times[i]) / fastest)))
-            open.push_back(i);
-    }
+    std::erase_if(open, [&](std::size_t i) {
+        if (times[i].empty()) return false;
+        return std::ssize(times[i]) >= rule.trials ||
+               relative_error_of_median(times[i]) <= rule.precision + kPerBehind * std::log(median(times[i]) / fastest);
+    });
     return open;
 }
 

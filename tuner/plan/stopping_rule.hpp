@@ -39,9 +39,11 @@ struct ReplayRule {
 /// How many more replays contenders get that have had `done`.
 int next_replays(const ReplayRule& rule, int done);
 
-/// Those (indices) whose replays go on, given the times that each has so far: the median's standard error is above the
-/// rule's precision and a twentieth of what it is behind (ln) the fastest median. So where replays agree, as those of
-/// large messages do, few are enough, and what cannot win need not be known as well.
-std::vector<std::size_t> imprecise(std::span<const std::vector<double>> times, const ReplayRule& rule);
+/// Those of `open` (indices of contenders) whose replays go on, given the times that each has so far: the median's
+/// standard error is above the rule's precision and a twentieth of what it is behind (ln) the fastest median. So where
+/// replays agree, as those of large messages do, few are enough, and what cannot win need not be known as well. One
+/// that has ended is not opened again: the fastest median moves, but all that are open have as many replays.
+std::vector<std::size_t> imprecise(std::vector<std::size_t> open, std::span<const std::vector<double>> times,
+                                   const ReplayRule& rule);
 
 } // namespace crossover
