@@ -7,16 +7,17 @@
 ///
 /// Slots are a ring of `stages` units a sender. Unlike in an all-reduce nothing that a sender waits for tells it how
 /// far the owner is: a rank without rows of its own waits for nobody. So the owner says so: after it has summed and
-/// emptied unit j it releases the count j + 1, its credit, to each sender, which acquires a credit of s − stages + 1
-/// before it pushes unit s into the slots of unit s − stages. What the sender never asks for is not sent: rows that fit
-/// into the ring travel without credits, and the last credit is one that every sender waits for and then clears. A
-/// release orders the emptying before the sender's next data, so `stages` needs no margin of time.
+/// emptied unit j it releases the count j + 1, its credit, to each sender, which acquires a credit of s − stages + 1 or
+/// more before it pushes unit s into the slots of unit s − stages. A release costs a trip over the link, so there is
+/// one for each c = (stages − behind) / 2 units. What the sender never asks for is not sent: rows that fit into the
+/// ring travel without credits, and the last credit is one that every sender waits for and then clears. A release
+/// orders the emptying before the sender's next data, so `stages` needs no margin of time.
 ///
 /// Nobody can lock up. Order all that a channel does by (step; push < sum). A push in step s waits for the sum of unit
-/// s − stages, which its owner does in step s − stages + behind, after that step's pushes: earlier, if stages > behind,
-/// which unsupported() sees to. A sum in step j + behind waits for pushes of step j: earlier. Every channel goes
-/// through its steps in order, so every wait is for something strictly earlier, on whatever rank. No channel waits for
-/// another, so CTAs need not even be resident together.
+/// s − stages + c − 1 at most, which its owner does in step s − stages + c − 1 + behind, after that step's pushes:
+/// earlier, as stages > behind + c − 1 where stages > behind, which unsupported() sees to. A sum in step j + behind
+/// waits for pushes of step j: earlier. Every channel goes through its steps in order, so every wait is for something
+/// strictly earlier, on whatever rank. No channel waits for another, so CTAs need not even be resident together.
 ///
 /// A rank that owns no rows would end before others have begun, and be a launch ahead of them, then two. So CTA 0 tells
 /// its namesakes at once that it has begun, and ends when it has heard the same from all: no launch ends on any rank
@@ -74,15 +75,18 @@ __global__ void __launch_bounds__(kMaxThreads) combine_kernel(const __grid_const
     int steps = 0;
 #pragma unroll
     for (int owner = 0; owner < N; ++owner) steps = max(steps, units_of(owner));
+    const int credit_units = max(1, (a.stages - kCombineBehind) / 2); // from one credit to the next
+    unsigned credit = 0;                                              // of this lane's peer, as last seen
     const bool greets = blockIdx.x == 0 && thread < N && talks;
     if (greets) store_flag(a.peers.base[lane] + flags + rank * kVectorBytes, 1);
 
     const auto push = [&](int step) {
         if (step >= a.stages) {
             if (step < units_of_peer) {
-                std::byte* const credit = local + credits + lane * kVectorBytes;
-                await_flag(credit, step - a.stages + 1, lane, step, patience);
-                if (step + 1 == units_of_peer) store_flag(credit, kEmpty); // there will be no more
+                std::byte* const slot = local + credits + lane * kVectorBytes;
+                const unsigned needed = step - a.stages + 1;
+                if (credit < needed) credit = await_flag(slot, needed, lane, step, patience);
+                if (step + 1 == units_of_peer) store_flag(slot, kEmpty); // there will be no more
             }
             __syncwarp();
         }
@@ -91,23 +95,25 @@ __global__ void __launch_bounds__(kMaxThreads) combine_kernel(const __grid_const
             const int owner = (rank + hop) % N;
             if (vector(step) < vectors_of(owner))
                 store_slot(a.peers.base[owner] + slots + pushed.offset() + without(owner, rank) * kUnitBytes,
-                           sendable(x[hop - 1], Element<D>::nan_word));
+                           sendable(x[hop - 1]));
         }
         pushed.advance();
     };
 
     const auto sum = [&](int step) {
         const bool has = vector(step) < vectors_of(rank);
-        Vector own{}, others[N];
-        if (has) own = load_tensor(a.input, a.first[rank] + vector(step));
         std::byte* const stage = local + slots + summed.offset();
-        receive<N - 1>(
-            others, [&](int other) { return stage + other * kUnitBytes; }, [&](int) { return has; },
-            [&](int other) { return other + (other >= rank); }, step, patience);
         summed.advance();
-        if (has) store_tensor(a.output[rank], vector(step), pack<D>(sum_in_rank_order<D>(others, rank, own)));
+        if (has) {
+            const auto slot = [&](int other) { return stage + other * kUnitBytes; };
+            const Vector* const own = static_cast<const Vector*>(a.input) + a.first[rank] + vector(step);
+            const auto all = receive_sum<D, N>(own, slot, rank, step, patience);
+            empty_slots<N - 1>(slot);
+            store_tensor(a.output[rank], vector(step), pack<D>(all));
+        }
         __syncwarp(); // no lane gets ahead of the others by a unit, as those of the other kernels do not
-        if (step + a.stages >= own_units) return;
+        const int asked = own_units - a.stages; // the last credit that is
+        if (step + 1 > asked || (step + 1 < asked && (step + 1) % credit_units != 0)) return;
         if (talks) release_flag(a.peers.base[lane] + credits + rank * kVectorBytes, step + 1);
     };
 

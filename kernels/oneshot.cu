@@ -11,35 +11,34 @@ namespace crossover {
 namespace device {
 
 template <DType D, int N, Quant Q, int K>
-__global__ void __launch_bounds__(kMaxThreads) oneshot_kernel(const __grid_constant__ Arguments a) {
+__global__ void __launch_bounds__(kMaxThreads, oneshot_ctas_per_multiprocessor(N, K, Q))
+    oneshot_kernel(const __grid_constant__ Arguments a) {
     CROSSOVER_SHARED(RowSum::Shared, shared);
     CROSSOVER_SHARED(unsigned, generation);
     const Place place(a);
     const int rank = a.peers.rank;
     Epilogue<D, Q, K> epilogue(a, place);
-    RowSum row_sum(shared, a.units_per_row, a.units_per_cta, a.cluster_size);
-    std::byte* const local = a.peers.base[rank];
-    Control* const control = reinterpret_cast<Control*>(local);
+    RowSum row_sum(shared, a, place);
+    Control* const control = reinterpret_cast<Control*>(a.peers.base[rank]);
     Patience patience(a.peers, a.timeout_ns);
     RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), consumed = pushed;
     PeriodicFence fence(a.slots.fence_rows);
 
-    const Vector* first[K];
-#pragma unroll
-    for (int k = 0; k < K; ++k) {
-        first[k] = static_cast<const Vector*>(a.input) + place.vector(a, place.token(a, 0), k);
-        keep(first[k]);
-    }
+    Row row(a, place);                                                      // to be summed next
+    const Vector* ahead = static_cast<const Vector*>(a.input) + row.vector; // in the one to be loaded next
+    keep(ahead);
     Vector x[K]; // of the row to be pushed next
-    const auto load = [&](int iteration) {
+    const auto load = [&] {
 #pragma unroll
         for (int k = 0; k < K; ++k)
-            if (place.has(a, k)) x[k] = load_tensor(a.input, place.vector(a, place.token(a, iteration), k));
+            if (place.has(k)) x[k] = load_tensor(ahead, k * kWarp);
+        ahead += row.stride;
     };
     // This thread's slots: offset from a rank's base, without stage and sender.
     const std::size_t slots = kControlBytes + enter_launch(control, generation) * a.slots.generation_bytes +
                               blockIdx.x * a.slots.cta_bytes + place.local_unit * kUnitBytes +
                               place.lane * kVectorBytes;
+    std::byte* const source = held(a.peers.base[rank] + slots);
     std::byte* destination[N - 1]; // every rank begins with another one
 #pragma unroll
     for (int hop = 1; hop < N; ++hop) {
@@ -49,17 +48,15 @@ __global__ void __launch_bounds__(kMaxThreads) oneshot_kernel(const __grid_const
     }
 
     pdl_wait();
-#pragma unroll
-    for (int k = 0; k < K; ++k)
-        if (place.has(a, k)) x[k] = load_tensor(first[k], 0);
+    load();
     pdl_trigger();
 
     const auto push = [&] {
         fence.before_row();
 #pragma unroll
         for (int k = 0; k < K; ++k) {
-            if (!place.has(a, k)) continue;
-            const Vector v = sendable(x[k], Element<D>::nan_word);
+            if (!place.has(k)) continue;
+            const Vector v = sendable(x[k]);
 #pragma unroll
             for (int hop = 0; hop < N - 1; ++hop) store_slot(destination[hop] + pushed.offset() + k * kUnitBytes, v);
         }
@@ -67,33 +64,37 @@ __global__ void __launch_bounds__(kMaxThreads) oneshot_kernel(const __grid_const
     };
 
     const auto consume = [&](int iteration) {
-        const std::int64_t token = place.token(a, iteration);
-        std::byte* const stage = local + slots + consumed.offset();
-        Vector own[K], residual[K], r[K];
+        std::byte* const stage = source + consumed.offset();
+        const auto slot = [&](int other, int k) { return stage + other * a.slots.push_sender_bytes + k * kUnitBytes; };
+        consumed.advance();
+        epilogue.begin(row_sum);
+        Vector residual[K], r[K];
+#pragma unroll
+        for (int k = 0; k < K; ++k)
+            if (place.has(k) && epilogue.has_residual())
+                residual[k] = load_tensor(a.residual_in, row.vector + k * kWarp);
 #pragma unroll
         for (int k = 0; k < K; ++k) {
             r[k] = Vector{};
-            if (!place.has(a, k)) continue;
-            own[k] = load_tensor(a.input, place.vector(a, token, k));
-            if (a.has_residual) residual[k] = load_tensor(a.residual_in, place.vector(a, token, k));
+            if (!place.has(k)) continue;
+            const Vector* const own = static_cast<const Vector*>(a.input) + row.vector + k * kWarp;
+            const auto sum = receive_sum<D, N>(
+                own, [&](int other) { return slot(other, k); }, rank, iteration, patience);
+            r[k] = reduced<D>(sum, epilogue.has_residual(), residual[k]);
         }
+        epilogue.finish(r, row, row_sum, [&] {
 #pragma unroll
-        for (int k = 0; k < K; ++k) {
-            if (!place.has(a, k)) continue;
-            Vector others[N];
-            receive<N - 1>(
-                others, [&](int other) { return stage + other * a.slots.push_sender_bytes + k * kUnitBytes; },
-                [](int) { return true; }, [&](int other) { return other + (other >= rank); }, iteration, patience);
-            r[k] = reduced<D>(others, rank, own[k], a, residual[k]);
-        }
-        consumed.advance();
-        epilogue.finish(r, token, iteration, row_sum);
+            for (int k = 0; k < K; ++k)
+                if (place.has(k)) empty_slots<N - 1>([&](int other) { return slot(other, k); });
+        });
+        row.advance();
     };
 
     for (int step = -a.push_ahead; step < place.iterations; ++step) {
         const int next = step + a.push_ahead;
+        epilogue.keep_together(step == -a.push_ahead);
         if (next < place.iterations) push();
-        if (next + 1 < place.iterations) load(next + 1);
+        if (next + 1 < place.iterations) load();
         if (step >= 0) consume(step);
     }
 }

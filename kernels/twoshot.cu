@@ -6,9 +6,9 @@
 /// owners), serve (sum the units owned here, send them to all), consume (norm). Every wait is for something strictly
 /// earlier in (iteration; push < serve < consume), so no order of events can lock up. The owner of a unit is the same
 /// for all tokens of a cluster, so a slot has one sending and one receiving thread for the whole launch. Rings: a
-/// thread that sends row i has consumed row i − ahead − 1 − behind, so that row's owner had served it and emptied what
-/// was pushed for it; an owner that sends gathered row i has served it, so everybody had pushed row i and consumed row
-/// i − ahead − 1 − behind. Either ring needs ahead + behind + 1 rows at least.
+/// thread that sends row i has consumed row i − ahead − 1 − behind, so that row's owner had served it, and emptied what
+/// was pushed for the row before (it sends first); an owner that sends gathered row i has served it, so everybody had
+/// pushed row i and consumed row i − ahead − 1 − behind. Either ring needs ahead + behind + 2 rows at least.
 
 #include "kernels/device/epilogue.cuh"
 #include "kernels/launch.hpp"
@@ -23,27 +23,30 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     const Place place(a);
     const int rank = a.peers.rank;
     Epilogue<D, Q, K> epilogue(a, place);
-    RowSum row_sum(shared, a.units_per_row, a.units_per_cta, a.cluster_size);
-    std::byte* const local = a.peers.base[rank];
-    Control* const control = reinterpret_cast<Control*>(local);
+    RowSum row_sum(shared, a, place);
+    Control* const control = reinterpret_cast<Control*>(a.peers.base[rank]);
     Patience patience(a.peers, a.timeout_ns);
     RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), served = pushed;
     RingPosition gathered(a.slots.gather_stages, a.slots.gather_stage_bytes), consumed = gathered;
     PeriodicFence fence(a.slots.fence_rows);
     const auto owner = [&](int k) { return (place.first_unit + k + place.cluster) % N; };
-
-    const Vector* first[K];
+    unsigned owned = 0, others_own = 0; // a bit for each k
 #pragma unroll
-    for (int k = 0; k < K; ++k) {
-        first[k] = static_cast<const Vector*>(a.input) + place.vector(a, place.token(a, 0), k);
-        keep(first[k]);
-    }
+    for (int k = 0; k < K; ++k)
+        if (place.has(k)) (owner(k) == rank ? owned : others_own) |= 1u << k;
+    owned = held(owned);
+    others_own = held(others_own);
+    const auto has = [](unsigned set, int k) { return (set >> k & 1) != 0; };
+
+    Row row(a, place), row_served = row;                                    // to be normed, and to be summed next
+    const Vector* ahead = static_cast<const Vector*>(a.input) + row.vector; // in the one to be loaded next
+    keep(ahead);
     Vector x[K]; // of the row to be pushed next, where others own it
-    const auto load = [&](int iteration) {
+    const auto load = [&] {
 #pragma unroll
         for (int k = 0; k < K; ++k)
-            if (place.has(a, k) && owner(k) != rank)
-                x[k] = load_tensor(a.input, place.vector(a, place.token(a, iteration), k));
+            if (has(others_own, k)) x[k] = load_tensor(ahead, k * kWarp);
+        ahead += row.stride;
     };
     // Offsets from a rank's base, without stage. N consecutive units have N owners: at each they share one pushed slot.
     const std::size_t slots = kControlBytes + enter_launch(control, generation) * a.slots.generation_bytes +
@@ -53,10 +56,12 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     };
     const std::size_t gather_slots = slots + a.slots.gather_offset + place.local_unit * kUnitBytes;
     std::byte* owners_slot[K];
+    std::byte* own_slot[K]; // without the sender
 #pragma unroll
     for (int k = 0; k < K; ++k) {
         owners_slot[k] = a.peers.base[owner(k)] + push_slot(without(owner(k), rank), k);
         keep(owners_slot[k]);
+        own_slot[k] = held(a.peers.base[rank] + push_slot(0, k));
     }
     std::byte* gather_at[N]; // every rank begins with another one, and ends with itself
 #pragma unroll
@@ -66,59 +71,63 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     }
 
     pdl_wait();
-#pragma unroll
-    for (int k = 0; k < K; ++k)
-        if (place.has(a, k) && owner(k) != rank) x[k] = load_tensor(first[k], 0);
+    load();
     pdl_trigger();
 
     const auto push = [&] {
 #pragma unroll
         for (int k = 0; k < K; ++k)
-            if (place.has(a, k) && owner(k) != rank)
-                store_slot(owners_slot[k] + pushed.offset(), sendable(x[k], Element<D>::nan_word));
+            if (has(others_own, k)) store_slot(owners_slot[k] + pushed.offset(), sendable(x[k]));
         pushed.advance();
     };
 
     const auto serve = [&](int iteration) {
-        const std::int64_t token = place.token(a, iteration);
 #pragma unroll
         for (int k = 0; k < K; ++k) {
-            if (!place.has(a, k) || owner(k) != rank) continue;
-            const Vector own = load_tensor(a.input, place.vector(a, token, k));
+            if (!has(owned, k)) continue;
             Vector residual{};
-            if (a.has_residual) residual = load_tensor(a.residual_in, place.vector(a, token, k));
-            Vector others[N];
-            receive<N - 1>(
-                others, [&](int other) { return local + push_slot(other, k) + served.offset(); },
-                [](int) { return true; }, [&](int other) { return other + (other >= rank); }, iteration, patience);
-            const Vector r = reduced<D>(others, rank, own, a, residual);
+            if (epilogue.has_residual()) residual = load_tensor(a.residual_in, row_served.vector + k * kWarp);
+            std::byte* const stage = own_slot[k] + served.offset();
+            const auto slot = [&](int other) { return stage + other * a.slots.push_sender_bytes; };
+            const Vector* const own = static_cast<const Vector*>(a.input) + row_served.vector + k * kWarp;
+            const auto sum = receive_sum<D, N>(own, slot, rank, iteration, patience);
+            const Vector r = reduced<D>(sum, epilogue.has_residual(), residual);
 #pragma unroll
             for (int hop = 0; hop < N; ++hop) store_slot(gather_at[hop] + gathered.offset() + k * kUnitBytes, r);
+            empty_slots<N - 1>(slot);
         }
         served.advance();
         gathered.advance();
+        row_served.advance();
     };
 
     const auto consume = [&](int iteration) {
-        Vector r[K];
         // Slots are whole units, so a lane beyond the row's end looks at one that stays empty.
-        std::byte* const stage = local + gather_slots + consumed.offset();
+        std::byte* const stage = gather_at[N - 1] + consumed.offset();
+        const auto slot = [&](int k) { return stage + min(k, place.units - 1) * kUnitBytes; };
+        consumed.advance();
+        epilogue.begin(row_sum);
+        Vector r[K];
         if (place.units > 0)
             receive<K>(
-                r, [&](int k) { return stage + min(k, place.units - 1) * kUnitBytes; },
-                [&](int k) { return place.has(a, k); }, owner, iteration, patience);
-        consumed.advance();
+                r, slot, [&](int k) { return place.has(k); }, owner, iteration, patience);
 #pragma unroll
         for (int k = 0; k < K; ++k)
-            if (!place.has(a, k)) r[k] = Vector{};
-        epilogue.finish(r, place.token(a, iteration), iteration, row_sum);
+            if (!place.has(k)) r[k] = Vector{};
+        epilogue.finish(r, row, row_sum, [&] {
+#pragma unroll
+            for (int k = 0; k < K; ++k)
+                if (place.has(k)) store_slot(slot(k), empty_vector());
+        });
+        row.advance();
     };
 
     for (int step = -a.push_ahead; step < place.iterations + a.consume_behind; ++step) {
         const int next = step + a.push_ahead;
+        epilogue.keep_together(step == -a.push_ahead);
         if (step < place.iterations) fence.before_row(); // also after the last push: rows are still gathered
         if (next < place.iterations) push();
-        if (next + 1 < place.iterations) load(next + 1);
+        if (next + 1 < place.iterations) load();
         if (step >= 0 && step < place.iterations) serve(step);
         if (step >= a.consume_behind) consume(step - a.consume_behind);
     }

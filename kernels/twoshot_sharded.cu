@@ -32,8 +32,7 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
     const int rank = a.peers.rank;
     const Epilogue<D, Q, K> epilogue(a, place);
     const Payload<D, Q, K> payload(a, place);
-    RowSum row_sum(shared, a.units_per_row, a.units_per_cta, a.cluster_size);
-    int rows_summed = 0;
+    RowSum row_sum(shared, a, place);
     std::byte* const local = a.peers.base[rank];
     Control* const control = reinterpret_cast<Control*>(local);
     Patience patience(a.peers, a.timeout_ns);
@@ -47,7 +46,7 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
         if (owner(iteration) == rank) return;
 #pragma unroll
         for (int k = 0; k < K; ++k)
-            if (place.has(a, k)) x[k] = load_tensor(a.input, place.vector(a, place.token(a, iteration), k));
+            if (place.has(k)) x[k] = load_tensor(a.input, place.vector(a, place.token(a, iteration), k));
     };
     // Offsets from a rank's base, without stage.
     const std::size_t slots =
@@ -68,32 +67,32 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
                 a.peers.base[to] + push_slots + without(to, rank) * a.slots.push_sender_bytes + pushed.offset();
 #pragma unroll
             for (int k = 0; k < K; ++k)
-                if (place.has(a, k)) store_slot(slot + k * kUnitBytes, sendable(x[k], Element<D>::nan_word));
+                if (place.has(k)) store_slot(slot + k * kUnitBytes, sendable(x[k]));
         }
         if (iteration % N == N - 1) pushed.advance(); // to the next row of each owner
     };
 
     const auto serve = [&](int iteration) {
         const std::int64_t token = place.token(a, iteration);
+        epilogue.begin(row_sum);
         Vector r[K];
 #pragma unroll
         for (int k = 0; k < K; ++k) {
             r[k] = Vector{};
-            if (!place.has(a, k)) continue;
-            const Vector own = load_tensor(a.input, place.vector(a, token, k));
+            if (!place.has(k)) continue;
+            const Vector* const own = static_cast<const Vector*>(a.input) + place.vector(a, token, k);
             const Vector residual = load_tensor(a.residual_in, place.vector(a, token / N, k));
             std::byte* const stage = local + push_slots + served.offset() + k * kUnitBytes;
-            Vector others[N];
-            receive<N - 1>(
-                others, [&](int other) { return stage + other * a.slots.push_sender_bytes; }, [](int) { return true; },
-                [&](int other) { return other + (other >= rank); }, iteration, patience);
-            r[k] = reduced<D>(others, rank, own, a, residual);
-            store_tensor(a.residual_out, place.vector(a, token / N, k), r[k]);
+            const auto slot = [&](int other) { return stage + other * a.slots.push_sender_bytes; };
+            r[k] = reduced<D>(receive_sum<D, N>(own, slot, rank, iteration, patience), true, residual);
+            empty_slots<N - 1>(slot);
         }
-        const int row = rows_summed++;
-        epilogue.give_squares(r, row, row_sum);
-        if (!row_sum.takes_part(place.units)) return;
-        const float rstd = epilogue.rstd(row, row_sum);
+        epilogue.give_squares(r, row_sum);
+#pragma unroll
+        for (int k = 0; k < K; ++k)
+            if (place.has(k)) store_tensor(a.residual_out, place.vector(a, token / N, k), r[k]);
+        if (!row_sum.takes_part()) return;
+        const float rstd = epilogue.rstd(row_sum);
 #pragma unroll
         for (int k = 0; k < K; ++k) {
             if (k >= place.units) continue;
@@ -112,9 +111,13 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
         if (place.units > 0) {
             std::byte* const stage = local + gather_slots + consumed.offset();
             Vector v[K];
+            const auto slot = [&](int k) { return stage + min(k, place.units - 1) * payload.kBytes; };
+            const auto mine = [&](int k) { return payload.has(k); };
             receive<K>(
-                v, [&](int k) { return stage + min(k, place.units - 1) * payload.kBytes; },
-                [&](int k) { return payload.has(k); }, [&](int) { return owner(iteration); }, iteration, patience);
+                v, slot, mine, [&](int) { return owner(iteration); }, iteration, patience);
+#pragma unroll
+            for (int k = 0; k < K; ++k)
+                if (mine(k)) store_slot(slot(k), empty_vector());
             __syncwarp(); // a lane that the payload leaves out must not push as if it had waited
 #pragma unroll
             for (int k = 0; k < K; ++k)

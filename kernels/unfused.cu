@@ -13,27 +13,30 @@ __global__ void __launch_bounds__(kMaxThreads) fused_norm_kernel(const __grid_co
     CROSSOVER_SHARED(RowSum::Shared, shared);
     const Place place(a);
     Epilogue<D, Q, K> epilogue(a, place);
-    RowSum row_sum(shared, a.units_per_row, a.units_per_cta, a.cluster_size);
+    RowSum row_sum(shared, a, place);
     pdl_wait();
     pdl_trigger();
 
+    Row row(a, place), next = row;
     Vector x[K], residual[K];
-    const auto load = [&](int iteration) {
-        const std::int64_t token = place.token(a, iteration);
+    const auto load = [&] {
 #pragma unroll
         for (int k = 0; k < K; ++k) {
-            if (!place.has(a, k)) continue;
-            x[k] = load_tensor(a.input, place.vector(a, token, k));
-            if (a.has_residual) residual[k] = load_tensor(a.residual_in, place.vector(a, token, k));
+            if (!place.has(k)) continue;
+            x[k] = load_tensor(a.input, next.vector + k * kWarp);
+            if (a.has_residual) residual[k] = load_tensor(a.residual_in, next.vector + k * kWarp);
         }
+        next.advance();
     };
-    load(0);
-    for (int iteration = 0; iteration < place.iterations; ++iteration) {
+    load();
+    for (int iteration = 0; iteration < place.iterations; ++iteration, row.advance()) {
+        epilogue.begin(row_sum);
         Vector r[K];
 #pragma unroll
-        for (int k = 0; k < K; ++k) r[k] = place.has(a, k) ? reduced<D, 1>({}, 0, x[k], a, residual[k]) : Vector{};
-        if (iteration + 1 < place.iterations) load(iteration + 1); // the next row is on its way during this one's norm
-        epilogue.finish(r, place.token(a, iteration), iteration, row_sum);
+        for (int k = 0; k < K; ++k)
+            r[k] = place.has(k) ? reduced<D>(unpack<D>(x[k]), a.has_residual, residual[k]) : Vector{};
+        if (iteration + 1 < place.iterations) load(); // the next row is on its way during this one's norm
+        epilogue.finish(r, row, row_sum, [] {});
     }
 }
 
@@ -45,7 +48,7 @@ __global__ void __launch_bounds__(kMaxThreads) add_residual_kernel(const __grid_
     const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
     for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < vectors; i += stride)
         store_tensor(a.residual_out, i,
-                     reduced<D, 1>({}, 0, load_tensor(a.input, i), a, load_tensor(a.residual_in, i)));
+                     reduced<D>(unpack<D>(load_tensor(a.input, i)), true, load_tensor(a.residual_in, i)));
 }
 
 /// Quantizes rows that are normed already: the epilogue's quantization with a norm of one.
@@ -55,13 +58,13 @@ __global__ void __launch_bounds__(kMaxThreads) quantize_kernel(const __grid_cons
     const Epilogue<D, Q, K> epilogue(a, place);
     pdl_wait();
     pdl_trigger();
-    for (int iteration = 0; iteration < place.iterations; ++iteration) {
-        const std::int64_t token = place.token(a, iteration);
+    Row row(a, place);
+    for (int iteration = 0; iteration < place.iterations; ++iteration, row.advance()) {
 #pragma unroll
         for (int k = 0; k < K; ++k) {
             if (k >= place.units) continue;
-            const Vector v = place.has(a, k) ? load_tensor(a.input, place.vector(a, token, k)) : Vector{};
-            epilogue.write_quantized(unpack<D>(v), token, k);
+            const Vector v = place.has(k) ? load_tensor(a.input, row.vector + k * kWarp) : Vector{};
+            epilogue.write_quantized(unpack<D>(v), row, k);
         }
     }
 }

@@ -22,6 +22,14 @@ inline constexpr int kMaxClusterSize = 16;
 inline constexpr int kMaxUnitsPerRow = 512; // bounds the row sum's shared memory: rows up to 256 KiB
 inline constexpr int kMaxUnitsPerWarp = 4;
 
+/// CTAs of kMaxThreads that a multiprocessor holds at a time: a bound that oneshot is compiled for, of its registers.
+/// For two it has 64 a thread, which is enough where two ranks are summed, a unit a warp (and no fp4).
+constexpr int oneshot_ctas_per_multiprocessor(int world_size, int units_per_warp, Quant quant) {
+    return world_size == 2 && units_per_warp == 1 && quant != Quant::fp4 ? 2 : 1;
+}
+/// Of whatever size: each has 16 KiB of shared memory (row_sum.cuh), and a multiprocessor 228, or 100.
+inline constexpr int kMaxCtasPerMultiprocessor = 12;
+
 /// Vectors that a finished unit takes on its way (payload.cuh).
 constexpr int payload_vectors(DType dtype, Quant quant) {
     const int elements = kUnitBytes / static_cast<int>(element_size(dtype));

@@ -13,7 +13,6 @@ struct Element;
 template <>
 struct Element<DType::bfloat16> {
     static constexpr int per_vector = 8;
-    static constexpr unsigned nan_word = 0x7FFF7FFFu;
     __device__ static float2 unpack(unsigned word) {
         return {__uint_as_float(word << 16), __uint_as_float(word & 0xFFFF0000u)};
     }
@@ -23,7 +22,6 @@ struct Element<DType::bfloat16> {
 template <>
 struct Element<DType::float16> {
     static constexpr int per_vector = 8;
-    static constexpr unsigned nan_word = 0x7FFF7FFFu;
     __device__ static float2 unpack(unsigned word) { return f16_pair_to_floats(word); }
     __device__ static unsigned pack(float low, float high) { return f16_pair(low, high); }
 };

@@ -10,12 +10,10 @@
 
 namespace crossover::device {
 
-/// r = round(Σ x_rank + residual), or round(Σ x_rank): in rank order, fp32, one rounding.
-template <DType D, int N>
-__device__ __forceinline__ Vector reduced(const Vector (&others)[N], int rank, const Vector& own, const Arguments& a,
-                                          const Vector& residual) {
-    Floats<D> sum = sum_in_rank_order<D>(others, rank, own);
-    if (a.has_residual) add<D>(sum, residual);
+/// r = round(Σ x_rank + residual), or round(Σ x_rank): one rounding.
+template <DType D>
+__device__ __forceinline__ Vector reduced(Floats<D> sum, bool has_residual, const Vector& residual) {
+    if (has_residual) add<D>(sum, residual);
     return pack<D>(sum);
 }
 
@@ -24,40 +22,56 @@ template <DType D, Quant Q, int K>
 class Epilogue {
   public:
     /// Loads gamma and the quantization scale: weights, so before the PDL wait.
-    __device__ Epilogue(const Arguments& a, const Place& place) : a_(a), place_(place) {
+    __device__ Epilogue(const Arguments& a, const Place& place)
+        : a_(a), place_(place), has_residual_(held(static_cast<int>(a.has_residual))),
+          has_norm_(held(static_cast<int>(a.has_norm))) {
         if (!a.has_norm) return;
 #pragma unroll
-        for (int k = 0; k < K; ++k)
-            gamma_[k] = place.has(a, k) ? load_tensor(a.gamma, place.vector(a, 0, k)) : Vector{};
+        for (int k = 0; k < K; ++k) gamma_[k] = place.has(k) ? load_tensor(a.gamma, place.vector(a, 0, k)) : Vector{};
         factor_ = quant_factor<Q>(a.quant_scale);
     }
 
+    __device__ bool has_residual() const { return has_residual_; }
+
+    /// Before a step of a CTA's loop over rows. Warps that drift apart take 20 % longer (64 MiB, 2 ranks); a norm keeps
+    /// them together by itself.
+    __device__ __forceinline__ void keep_together(bool first_step) const {
+        if (!has_norm_ && !first_step) __syncthreads();
+    }
+
+    /// Before the wait for a row's data. By all threads of the cluster, rows in order.
+    __device__ __forceinline__ void begin(RowSum& row_sum) const {
+        if (has_norm_) row_sum.begin();
+    }
+
     /// Writes the outputs of one row from r, of which this thread holds r[k] where place.has(k) and zeros elsewhere. By
-    /// all threads of the cluster, rows in order.
-    __device__ __forceinline__ void finish(const Vector (&r)[K], std::int64_t token, int row, RowSum& row_sum) {
+    /// all threads of the cluster, after begin(). What nobody waits for, meanwhile() and the residual, comes where the
+    /// cluster's sums are on their way.
+    template <class Meanwhile>
+    __device__ __forceinline__ void finish(const Vector (&r)[K], const Row& row, RowSum& row_sum, Meanwhile meanwhile) {
+        if (has_norm_) give_squares(r, row_sum);
+        meanwhile();
 #pragma unroll
         for (int k = 0; k < K; ++k) {
-            if (!place_.has(a_, k)) continue;
-            if (a_.has_residual) store_tensor(a_.residual_out, place_.vector(a_, token, k), r[k]);
-            if (!a_.has_norm) store_tensor(a_.output, place_.vector(a_, token, k), r[k]);
+            if (!place_.has(k)) continue;
+            if (has_residual_) store_tensor(a_.residual_out, row.vector + k * kWarp, r[k]);
+            if (!has_norm_) store_tensor(a_.output, row.vector + k * kWarp, r[k]);
         }
-        if (!a_.has_norm) return;
-        give_squares(r, row, row_sum);
-        if (!row_sum.takes_part(place_.units)) return;
-        const float rstd = this->rstd(row, row_sum);
+        if (!has_norm_ || !row_sum.takes_part()) return;
+        const float rstd = this->rstd(row_sum);
 #pragma unroll
         for (int k = 0; k < K; ++k)
-            if (k < place_.units) write_quantized(normed(r[k], rstd, k), token, k);
+            if (k < place_.units) write_quantized(normed(r[k], rstd, k), row, k);
     }
 
     /// This warp's part of a row's sum of squares; if it takes part in the sum, 1 / √(mean + eps) of it follows.
-    __device__ __forceinline__ void give_squares(const Vector (&r)[K], int row, RowSum& row_sum) const {
+    __device__ __forceinline__ void give_squares(const Vector (&r)[K], RowSum& row_sum) const {
 #pragma unroll
         for (int k = 0; k < K; ++k)
-            if (k < place_.units) row_sum.give(row, place_.first_unit + k, warp_sum(sum_of_squares(r[k])));
+            if (k < place_.units) row_sum.give(place_.first_unit + k, sum_of_squares(r[k]));
     }
-    __device__ __forceinline__ float rstd(int row, RowSum& row_sum) const {
-        return rsqrtf(row_sum.total(row) * a_.one_over_hidden + a_.eps);
+    __device__ __forceinline__ float rstd(RowSum& row_sum) const {
+        return rsqrtf(row_sum.total() * a_.one_over_hidden + a_.eps);
     }
 
     /// y, a row's k-th unit; and in fp8 or fp4, by whole warps.
@@ -73,18 +87,18 @@ class Epilogue {
     }
 
     /// Writes y, a row's k-th unit, rounded or quantized. By whole warps.
-    __device__ __forceinline__ void write_quantized(const Floats<D>& y, std::int64_t token, int k) const {
-        const std::int64_t vector = place_.vector(a_, token, k);
+    __device__ __forceinline__ void write_quantized(const Floats<D>& y, const Row& row, int k) const {
+        const std::int64_t vector = row.vector + k * kWarp;
         if constexpr (Q == Quant::none) {
-            if (place_.has(a_, k)) store_tensor(a_.output, vector, pack<D>(y));
+            if (place_.has(k)) store_tensor(a_.output, vector, pack<D>(y));
         } else {
             const Quantized<D, Q> q = quantized(y);
-            if (!place_.has(a_, k)) return;
+            if (!place_.has(k)) return;
             static_cast<Codes<D, Q>*>(a_.output)[vector] = q.codes;
             if (Q != Quant::fp4 || place_.lane % kLanesPerBlock<D> != 0) return;
             const int block = ((place_.first_unit + k) * kWarp + place_.lane) / kLanesPerBlock<D>;
             const int blocks = a_.vectors_per_row / kLanesPerBlock<D>;
-            static_cast<unsigned char*>(a_.output_scales)[scale_offset(token, block, blocks, a_.swizzled_scales)] =
+            static_cast<unsigned char*>(a_.output_scales)[scale_offset(row.token, block, blocks, a_.swizzled_scales)] =
                 q.block_scale;
         }
     }
@@ -94,14 +108,18 @@ class Epilogue {
 
     __device__ static float sum_of_squares(const Vector& r) {
         const Floats<D> f = unpack<D>(r);
-        float sum = 0;
+        float even = __fmul_rn(f.at[0], f.at[0]), odd = __fmul_rn(f.at[1], f.at[1]);
 #pragma unroll
-        for (int i = 0; i < kSize; ++i) sum = __fmaf_rn(f.at[i], f.at[i], sum);
-        return sum;
+        for (int i = 2; i < kSize; i += 2) {
+            even = __fmaf_rn(f.at[i], f.at[i], even);
+            odd = __fmaf_rn(f.at[i + 1], f.at[i + 1], odd);
+        }
+        return even + odd;
     }
 
     const Arguments& a_;
     const Place& place_;
+    int has_residual_, has_norm_;
     Vector gamma_[K];
     float factor_ = 1;
 };

@@ -6,13 +6,13 @@
 
 namespace crossover::device {
 
-/// Waits until the flag is at least `count`, and acquires it. False: gave up.
-__device__ __forceinline__ bool await_flag(const std::byte* slot, unsigned count, int peer, int iteration,
-                                           Patience& patience) {
+/// Waits until the flag is at least `count` (from 1), acquires it, and gives what it is. 0: gave up.
+__device__ __forceinline__ unsigned await_flag(const std::byte* slot, unsigned count, int peer, int iteration,
+                                               Patience& patience) {
     for (unsigned looks = 1;; ++looks) {
         const unsigned seen = acquire_flag(slot);
-        if (seen != kEmpty && seen >= count) return true;
-        if (!patience.allows(looks, peer, iteration)) return false;
+        if (seen != kEmpty && seen >= count) return seen;
+        if (!patience.allows(looks, peer, iteration)) return 0;
         between_looks(slot);
     }
 }

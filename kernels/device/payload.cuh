@@ -12,6 +12,11 @@
 
 namespace crossover::device {
 
+/// By value and by word: a conditional between array elements would put the array into local memory.
+__device__ __forceinline__ Vector select(bool first, Vector a, Vector b) {
+    return {first ? a.x : b.x, first ? a.y : b.y, first ? a.z : b.z, first ? a.w : b.w};
+}
+
 /// Exchanges between a warp's lanes, by all of them.
 __device__ __forceinline__ unsigned from_lane(unsigned x, int lane) { return __shfl_sync(~0u, x, lane); }
 __device__ __forceinline__ unsigned from_neighbour(unsigned x, int distance) {

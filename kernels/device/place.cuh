@@ -14,6 +14,7 @@ struct Place {
     int first_unit; // of this warp, in the row
     int local_unit; // the same within the CTA
     int units;      // of this warp, 0…units_per_warp
+    int vectors;    // of this lane: one less where the row ends within the last unit, before this lane
     int iterations; // tokens of this cluster
 
     __device__ explicit Place(const Arguments& a) {
@@ -24,35 +25,54 @@ struct Place {
         local_unit = warp * a.units_per_warp;
         first_unit = cta * a.units_per_cta + local_unit;
         const int cta_end = min((cta + 1) * a.units_per_cta, a.units_per_row);
-        units = max(0, min(a.units_per_warp, cta_end - first_unit));
+        units = held(max(0, min(a.units_per_warp, cta_end - first_unit)));
+        vectors = held(min(units, (a.vectors_per_row - first_unit * kWarp - lane + kWarp - 1) / kWarp));
         iterations = (a.num_tokens - cluster + a.clusters - 1) / a.clusters;
     }
     __device__ std::int64_t token(const Arguments& a, int iteration) const {
         return cluster + static_cast<std::int64_t>(iteration) * a.clusters;
     }
-    /// Whether this thread has a vector in its k-th unit (the last unit of a row may be partly filled).
-    __device__ bool has(const Arguments& a, int k) const {
-        return k < units && (first_unit + k) * kWarp + lane < a.vectors_per_row;
-    }
+    /// Whether this thread has a vector in its k-th unit.
+    __device__ bool has(int k) const { return k < vectors; }
     /// Index of the k-th unit's vector in a [num_tokens, vectors_per_row] tensor.
     __device__ std::int64_t vector(const Arguments& a, std::int64_t token, int k) const {
         return token * a.vectors_per_row + (first_unit + k) * kWarp + lane;
     }
 };
 
+/// A row of this thread's cluster, one after the other, and where the thread's first vector of it lies in a
+/// [num_tokens, vectors_per_row] tensor; the k-th unit's is k · 32 further. A cursor: to compute the place from the
+/// row's number took instructions where all else waits, after the data has arrived.
+class Row {
+  public:
+    __device__ Row(const Arguments& a, const Place& place)
+        : token(place.cluster), vector(held(place.vector(a, token, 0))),
+          stride(static_cast<std::int64_t>(a.clusters) * a.vectors_per_row), clusters_(a.clusters) {}
+    __device__ __forceinline__ void advance() {
+        token += clusters_;
+        vector += stride;
+    }
+
+    std::int64_t token, vector;
+    std::int64_t stride; // vectors to the next row
+
+  private:
+    int clusters_;
+};
+
 /// A place in a ring of slots; cheaper than a division a row.
 class RingPosition {
   public:
-    __device__ RingPosition(int stages, std::size_t stage_bytes) : stages_(stages), stage_bytes_(stage_bytes) {}
+    __device__ RingPosition(int stages, std::size_t stage_bytes)
+        : bytes_(static_cast<unsigned>(stages * stage_bytes)), stage_bytes_(static_cast<unsigned>(stage_bytes)) {}
     __device__ std::size_t offset() const { return offset_; }
     __device__ void advance() {
-        offset_ = ++stage_ == stages_ ? 0 : offset_ + stage_bytes_;
-        if (stage_ == stages_) stage_ = 0;
+        offset_ += stage_bytes_;
+        if (offset_ == bytes_) offset_ = 0;
     }
 
   private:
-    int stages_, stage_ = 0;
-    std::size_t stage_bytes_, offset_ = 0;
+    unsigned bytes_, stage_bytes_, offset_ = 0;
 };
 
 } // namespace crossover::device

@@ -94,11 +94,35 @@ __device__ __forceinline__ void pdl_trigger() {
 #endif
 }
 
-// Clusters, from compute capability 9.0. Before, there are none, and nothing below does anything.
-
-__device__ __forceinline__ unsigned shared_address(const void* shared) {
-    return static_cast<unsigned>(__cvta_generic_to_shared(shared));
+/// A value in a register from here on. What can be computed again from a launch's arguments the compiler does compute
+/// again where it is used, some 30 cycles for each load of an argument: seen by all where nothing else is left to do.
+template <class T>
+__device__ __forceinline__ T held(T value) {
+    if constexpr (sizeof(T) == 8)
+        asm volatile("" : "+l"(value));
+    else
+        asm volatile("" : "+r"(value));
+    return value;
 }
+
+/// Where something lies in shared memory: a pointer would be made one again at every use.
+using SharedAddress = unsigned;
+__device__ __forceinline__ SharedAddress shared_address(const void* shared) {
+    return static_cast<SharedAddress>(__cvta_generic_to_shared(shared));
+}
+__device__ __forceinline__ float4 load_shared(SharedAddress address) {
+    float4 v;
+    asm volatile("ld.shared.v4.f32 {%0,%1,%2,%3}, [%4];"
+                 : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+                 : "r"(address)
+                 : "memory");
+    return v;
+}
+__device__ __forceinline__ void store_shared(SharedAddress address, float value) {
+    asm volatile("st.shared.f32 [%0], %1;" ::"r"(address), "f"(value) : "memory");
+}
+
+// Clusters, from compute capability 9.0. Before, there are none, and nothing below does anything.
 
 /// All threads of the cluster meet.
 __device__ __forceinline__ void cluster_sync() {
@@ -109,9 +133,9 @@ __device__ __forceinline__ void cluster_sync() {
 
 /// An mbarrier's phase is over when one thread has arrived and all bytes that it expects have come. (The count is an
 /// immediate: in a register it changed the schedule of nine kernels.)
-__device__ __forceinline__ void mbarrier_init(std::uint64_t* barrier) {
+__device__ __forceinline__ void mbarrier_init(SharedAddress barrier) {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(shared_address(barrier)));
+    asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(barrier));
 #endif
 }
 /// Makes initialized mbarriers known to the cluster; cluster_sync() is to follow.
@@ -121,38 +145,42 @@ __device__ __forceinline__ void fence_mbarrier_init() {
 #endif
 }
 /// Arrives, and expects this many bytes more in this phase.
-__device__ __forceinline__ void mbarrier_expect(std::uint64_t* barrier, int bytes) {
+__device__ __forceinline__ void mbarrier_expect(SharedAddress barrier, int bytes) {
 #if __CUDA_ARCH__ >= 900
-    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
-                 : "memory");
+    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 #endif
 }
 /// Whether the phase of this parity is over; waits for a while. What came with the bytes it counts is then visible. (An
 /// acquire by cluster would also empty the L1.)
-__device__ __forceinline__ bool mbarrier_passed(std::uint64_t* barrier, int parity) {
+__device__ __forceinline__ bool mbarrier_passed(SharedAddress barrier, unsigned parity) {
 #if __CUDA_ARCH__ >= 900
     unsigned done;
     asm volatile("{ .reg .pred p;"
                  "mbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;"
                  "selp.u32 %0, 1, 0, p; }"
                  : "=r"(done)
-                 : "r"(shared_address(barrier)), "r"(parity)
+                 : "r"(barrier), "r"(parity)
                  : "memory");
     return done != 0;
 #else
     return true;
 #endif
 }
-/// Stores to where `slot` lies in the shared memory of the cluster's CTA `cta`, and counts the bytes at its `barrier`.
-__device__ __forceinline__ void store_to_cta(float* slot, std::uint64_t* barrier, int cta, float value) {
+/// Where `address` lies in the shared memory of the cluster's CTA `cta`.
+__device__ __forceinline__ SharedAddress address_in_cta(SharedAddress address, int cta) {
 #if __CUDA_ARCH__ >= 900
-    unsigned remote_slot, remote_barrier;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote_slot) : "r"(shared_address(slot)), "r"(cta));
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
-                 : "=r"(remote_barrier)
-                 : "r"(shared_address(barrier)), "r"(cta));
-    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(remote_slot),
-                 "r"(__float_as_uint(value)), "r"(remote_barrier)
+    SharedAddress there;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(cta));
+    return there;
+#else
+    return address;
+#endif
+}
+/// Stores to a CTA's shared memory, and counts the bytes at its `barrier`: both by address_in_cta().
+__device__ __forceinline__ void store_to_cta(SharedAddress slot, SharedAddress barrier, float value) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(slot),
+                 "r"(__float_as_uint(value)), "r"(barrier)
                  : "memory");
 #endif
 }

@@ -14,15 +14,13 @@ inline constexpr unsigned kEmpty = 0xFFFFFFFFu;
 
 __device__ __forceinline__ Vector empty_vector() { return {kEmpty, kEmpty, kEmpty, kEmpty}; }
 
-__device__ __forceinline__ bool arrived(const Vector& v) { return max(max(v.x, v.y), max(v.z, v.w)) != kEmpty; }
+__device__ __forceinline__ unsigned largest_word(const Vector& v) { return max(max(v.x, v.y), max(v.z, v.w)); }
+__device__ __forceinline__ bool arrived(const Vector& v) { return largest_word(v) != kEmpty; }
 
-/// `nan` is a quiet NaN of the element type in every element of a word.
-__device__ __forceinline__ Vector sendable(Vector v, unsigned nan) {
-    v.x = v.x == kEmpty ? nan : v.x;
-    v.y = v.y == kEmpty ? nan : v.y;
-    v.z = v.z == kEmpty ? nan : v.z;
-    v.w = v.w == kEmpty ? nan : v.w;
-    return v;
+/// The sentinel's neighbour is a NaN, too: two of them in bfloat16 and float16, one in float32.
+__device__ __forceinline__ Vector sendable(const Vector& v) {
+    constexpr unsigned kNan = kEmpty - 1;
+    return {min(v.x, kNan), min(v.y, kNan), min(v.z, kNan), min(v.w, kNan)};
 }
 
 /// Tensors: plain cached accesses; nothing else writes them during the launch.

@@ -12,11 +12,14 @@
 #define __host__
 #define __forceinline__ inline
 #define __noinline__
-#define __launch_bounds__(threads)
+#define __launch_bounds__(...)
 #define __grid_constant__
 
 struct float2 {
     float x, y;
+};
+struct float4 {
+    float x, y, z, w;
 };
 struct alignas(8) uint2 {
     unsigned x, y;
@@ -33,6 +36,7 @@ extern Index threadIdx, blockIdx, blockDim, gridDim;
 
 inline int min(int a, int b) { return a < b ? a : b; }
 inline int max(int a, int b) { return a < b ? b : a; }
+inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }
 inline unsigned max(unsigned a, unsigned b) { return a < b ? b : a; }
 
 inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }

@@ -58,9 +58,10 @@ TEST_CASE("threads that wait for ever are named") {
     const auto bytes_missing = [](Arguments) {
         CROSSOVER_SHARED(std::uint64_t, barrier);
         if (threadIdx.x == 0) {
-            device::mbarrier_init(&barrier);
-            device::mbarrier_expect(&barrier, 4);
-            while (!device::mbarrier_passed(&barrier, 0)) {
+            const device::SharedAddress at = device::shared_address(&barrier);
+            device::mbarrier_init(at);
+            device::mbarrier_expect(at, 4);
+            while (!device::mbarrier_passed(at, 0)) {
             }
         }
     };
@@ -71,9 +72,10 @@ TEST_CASE("a store to the shared memory of a CTA that has ended is found") {
     const auto kernel = [](Arguments) {
         CROSSOVER_SHARED(float, value);
         CROSSOVER_SHARED(std::uint64_t, barrier);
-        if (threadIdx.x == 0) device::mbarrier_init(&barrier);
+        const auto there = [](void* shared) { return device::address_in_cta(device::shared_address(shared), 1); };
+        if (threadIdx.x == 0) device::mbarrier_init(device::shared_address(&barrier));
         device::cluster_sync();
-        if (blockIdx.x == 0 && threadIdx.x == 0) device::store_to_cta(&value, &barrier, 1, 1.0f);
+        if (blockIdx.x == 0 && threadIdx.x == 0) device::store_to_cta(there(&value), there(&barrier), 1.0f);
     };
     int found = 0;
     for (std::uint64_t seed = 1; seed <= 20; ++seed)

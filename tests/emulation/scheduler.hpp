@@ -56,7 +56,7 @@ struct Block {
         int id;
         std::size_t offset, end;
     };
-    static constexpr std::size_t kSharedBytes = std::size_t{8} << 10;
+    static constexpr std::size_t kSharedBytes = 20480;
 
     Grid* grid = nullptr;
     int index = 0;

@@ -4,6 +4,7 @@
 #include "tests/emulation/scheduler.hpp"
 
 #include <bit>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -28,10 +29,11 @@ struct Barrier {
     std::uint16_t phase;
 };
 
-/// Changes the barrier of `owner`, and ends its phase when all has come.
+/// Changes the barrier at `at`, in shared memory of `owner`, and ends its phase when all has come.
 template <class Change>
-void update(Block& owner, std::uint64_t* at, Change change) {
-    auto barrier = std::bit_cast<Barrier>(*at);
+void update(Block& owner, std::byte* at, Change change) {
+    Barrier barrier;
+    std::memcpy(&barrier, at, sizeof barrier);
     change(barrier);
     if (barrier.arrived > 1) throw EmulationError("two threads arrived at an mbarrier for one");
     if (barrier.arrived == 1 && barrier.expected_bytes == 0) {
@@ -39,16 +41,18 @@ void update(Block& owner, std::uint64_t* at, Change change) {
         ++barrier.phase;
         scheduler().wake(owner.at_mbarriers);
     }
-    *at = std::bit_cast<std::uint64_t>(barrier);
+    std::memcpy(at, &barrier, sizeof barrier);
 }
 
-/// Where `address`, in the running thread's shared memory, lies in another block's.
-template <class T>
-T* in_block(T* address, Block& other) {
-    const std::ptrdiff_t offset = reinterpret_cast<std::byte*>(address) - block().shared.data();
-    if (offset < 0 || static_cast<std::size_t>(offset) + sizeof(T) > Block::kSharedBytes)
-        throw EmulationError("an address that is not in shared memory");
-    return reinterpret_cast<T*>(other.shared.data() + offset);
+/// Whether `bytes` of a block's shared memory lie at `address`.
+bool in_block(const Block& owner, const std::byte* address, std::size_t bytes) {
+    const auto at = reinterpret_cast<std::uintptr_t>(address);
+    const auto begin = reinterpret_cast<std::uintptr_t>(owner.shared.data());
+    return at >= begin && at + bytes <= begin + Block::kSharedBytes;
+}
+std::byte* checked(std::byte* address, std::size_t bytes) {
+    if (!in_block(block(), address, bytes)) throw EmulationError("an address that is not in the block's shared memory");
+    return address;
 }
 
 Sender& sender() { return *scheduler().current().sender; }
@@ -191,36 +195,60 @@ void cluster_sync() {
     scheduler().meet(own.grid->cluster_meetings[static_cast<std::size_t>(cluster)], "barrier.cluster");
 }
 
-void mbarrier_init(std::uint64_t* barrier) { *barrier = std::bit_cast<std::uint64_t>(Barrier{}); }
+float4 load_shared(SharedAddress address) {
+    float4 value{};
+    std::memcpy(&value, checked(address, sizeof value), sizeof value);
+    return value;
+}
+void store_shared(SharedAddress address, float value) {
+    std::memcpy(checked(address, sizeof value), &value, sizeof value);
+}
 
-void mbarrier_expect(std::uint64_t* barrier, int bytes) {
+void mbarrier_init(SharedAddress barrier) {
+    const Barrier fresh{};
+    std::memcpy(checked(barrier, sizeof fresh), &fresh, sizeof fresh);
+}
+
+void mbarrier_expect(SharedAddress barrier, int bytes) {
     scheduler().preempt();
-    update(block(), barrier, [&](Barrier& b) {
+    update(block(), checked(barrier, sizeof(Barrier)), [&](Barrier& b) {
         b.expected_bytes += bytes;
         ++b.arrived;
     });
 }
 
-bool mbarrier_passed(std::uint64_t* barrier, int parity) {
+bool mbarrier_passed(SharedAddress barrier, unsigned parity) {
     scheduler().preempt();
-    if (std::bit_cast<Barrier>(*barrier).phase % 2 != parity) return true;
+    Barrier now;
+    std::memcpy(&now, checked(barrier, sizeof now), sizeof now);
+    if (now.phase % 2u != parity) return true;
     scheduler().wait(block().at_mbarriers, "an mbarrier");
     return false;
 }
 
-void store_to_cta(float* slot, std::uint64_t* barrier, int cta, float value) {
+SharedAddress address_in_cta(SharedAddress address, int cta) {
+    Block& own = block();
+    if (cta >= own.grid->cluster_size) throw EmulationError("an address in a CTA that the cluster has not");
+    const auto& other =
+        own.grid->blocks.at(static_cast<std::size_t>(own.cluster_begin) + static_cast<std::size_t>(cta));
+    return other->shared.data() + (checked(address, 1) - own.shared.data());
+}
+
+void store_to_cta(SharedAddress slot, SharedAddress barrier, float value) {
     scheduler().preempt();
     Block& own = block();
-    if (cta >= own.grid->cluster_size) throw EmulationError("a store to a CTA that the cluster has not");
-    const std::shared_ptr<Block> other =
-        own.grid->blocks.at(static_cast<std::size_t>(own.cluster_begin) + static_cast<std::size_t>(cta));
-    float* const remote_slot = in_block(slot, *other);
-    std::uint64_t* const remote_barrier = in_block(barrier, *other);
-    scheduler().memory.store_async([=] {
-        if (other->ended) throw EmulationError("a store to the shared memory of a CTA that has ended");
-        *remote_slot = value;
-        update(*other, remote_barrier, [](Barrier& b) { b.expected_bytes -= static_cast<int>(sizeof(float)); });
-    });
+    for (int cta = 0; cta < own.grid->cluster_size; ++cta) {
+        const std::shared_ptr<Block> other =
+            own.grid->blocks.at(static_cast<std::size_t>(own.cluster_begin) + static_cast<std::size_t>(cta));
+        if (!in_block(*other, slot, sizeof value) || !in_block(*other, barrier, sizeof(Barrier))) continue;
+        scheduler().memory.store_async([=] {
+            if (other->ended) throw EmulationError("a store to the shared memory of a CTA that has ended");
+            std::memcpy(slot, &value, sizeof value);
+            update(*other, barrier, [](Barrier& b) { b.expected_bytes -= static_cast<int>(sizeof(float)); });
+        });
+        return;
+    }
+    throw EmulationError("a slot and a barrier that no CTA of the cluster has both of");
 }
 
 } // namespace crossover::device

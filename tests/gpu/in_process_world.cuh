@@ -14,6 +14,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <set>
+#include <utility>
 #include <vector>
 
 namespace crossover::testing {
@@ -25,6 +27,14 @@ inline int gpu_count() {
         return 0;
     }
     return count;
+}
+
+/// Once for each pair: to ask again is an error that compute-sanitizer reports.
+inline void enable_peer_access(int device, int other) {
+    static std::set<std::pair<int, int>> enabled;
+    if (device == other || !enabled.insert({device, other}).second) return;
+    const DeviceGuard guard(device);
+    CROSSOVER_CUDA_CHECK(cudaDeviceEnablePeerAccess(other, 0));
 }
 
 /// Spins for this long: a rank that comes late.
@@ -92,8 +102,7 @@ class InProcessWorld {
             RankMemory memory;
             memory.device = rank % gpus;
             const DeviceGuard guard(memory.device);
-            for (int other = 0; other < std::min(gpus, world_size); ++other)
-                if (other != memory.device && cudaDeviceEnablePeerAccess(other, 0) != cudaSuccess) cudaGetLastError();
+            for (int other = 0; other < std::min(gpus, world_size); ++other) enable_peer_access(memory.device, other);
             memory.stream = std::make_unique<Stream>();
             for (auto* buffer : {&memory.input, &memory.residual_in, &memory.residual_out, &memory.output})
                 *buffer = DeviceBuffer<std::byte>(tensor_bytes);

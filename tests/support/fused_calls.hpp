@@ -141,15 +141,6 @@ inline void check_residual(const FusedAllReduce& call, const ReferenceRow& expec
     CHECK(wrong == 0);
 }
 
-/// Against the reference; adds to `error`.
-inline void check_row(const FusedAllReduce& call, const ReferenceCall& reference, std::int64_t token,
-                      const RowBytes& row, RelativeError& error) {
-    const ReferenceRow expected = reference_row(reference, token);
-    const auto codes = unpack_codes(output_format(reference), row.output);
-    error.add(dequantized(reference, codes, scales_of_row(call, token, row.scales)), expected.output);
-    check_residual(call, expected, row.residual);
-}
-
 /// Where a value lies that is known but for rounding errors; 0 is not inside.
 struct Interval {
     double low, high;
@@ -191,6 +182,22 @@ inline void check_quantized(const ReferenceCall& reference, std::vector<Interval
     }
     CHECK(wrong == 0);
     CHECK(wrong_scales == 0);
+}
+
+/// Against the reference: values of dtype add to `error`, codes are compared one by one.
+inline void check_row(const FusedAllReduce& call, const ReferenceCall& reference, std::int64_t token,
+                      const RowBytes& row, RelativeError& error) {
+    const ReferenceRow expected = reference_row(reference, token);
+    const auto codes = unpack_codes(output_format(reference), row.output);
+    const auto scales = scales_of_row(call, token, row.scales);
+    if (call.quant == Quant::none) {
+        error.add(dequantized(reference, codes, scales), expected.output);
+    } else {
+        std::vector<Interval> y;
+        for (const double value : expected.normed) y.push_back({value, value});
+        check_quantized(reference, std::move(y), codes, scales);
+    }
+    check_residual(call, expected, row.residual);
 }
 
 /// A row that was normed and then quantized by separate kernels, which round y to dtype in between: up to 2^-8 in

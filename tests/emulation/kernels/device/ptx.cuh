@@ -40,11 +40,23 @@ std::uint64_t global_nanoseconds();
 void pdl_wait();
 void pdl_trigger();
 
+template <class T>
+T held(T value) {
+    return value;
+}
+using SharedAddress = std::byte*;
+inline SharedAddress shared_address(const void* shared) {
+    return const_cast<std::byte*>(static_cast<const std::byte*>(shared));
+}
+float4 load_shared(SharedAddress address);
+void store_shared(SharedAddress address, float value);
+
 void cluster_sync();
-void mbarrier_init(std::uint64_t* barrier);
+void mbarrier_init(SharedAddress barrier);
 inline void fence_mbarrier_init() {}
-void mbarrier_expect(std::uint64_t* barrier, int bytes);
-bool mbarrier_passed(std::uint64_t* barrier, int parity);
-void store_to_cta(float* slot, std::uint64_t* barrier, int cta, float value);
+void mbarrier_expect(SharedAddress barrier, int bytes);
+bool mbarrier_passed(SharedAddress barrier, unsigned parity);
+SharedAddress address_in_cta(SharedAddress address, int cta);
+void store_to_cta(SharedAddress slot, SharedAddress barrier, float value);
 
 } // namespace crossover::device
