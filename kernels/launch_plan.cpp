@@ -142,7 +142,9 @@ SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Worksp
     // Sharded, one pushed stage serves n rows, each another rank's.
     const std::size_t rows_a_stage = sharded ? static_cast<std::size_t>(world) : 1;
     const std::size_t row_bytes = slots.gather_stage_bytes + slots.push_stage_bytes / rows_a_stage;
-    const std::size_t cta_room = slots.generation_bytes / ctas, rounded_up = sharded ? slots.push_stage_bytes : 0;
+    // RingPosition counts a CTA's bytes in 32 bits.
+    const std::size_t cta_room = std::min(slots.generation_bytes / ctas, std::size_t{1} << 31);
+    const std::size_t rounded_up = sharded ? slots.push_stage_bytes : 0;
     const int fewest =
         2 + launch.push_ahead + (gathers ? launch.consume_behind : launch.push_ahead) + (sharded ? world - 1 : 0);
     const Rings ring = rings(fewest, iterations, (cta_room - std::min(cta_room, rounded_up)) / row_bytes);
@@ -204,7 +206,7 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
     // Few tokens: spread each row over multiprocessors, four units or more on each, for latency (rows of eight units
     // or fewer were 2–7 % faster in one CTA, others 1–3 % faster than with fewer units). Many: CTAs of at most 16
     // units, a unit a warp, which was up to 10 % faster than 32 units of two a warp (8192 elements, 1–4 MiB; oneshot 3
-    // % at 16 MiB); above 16 MiB two units a warp and twice the CTAs were as fast or 1 % faster.
+    // % at 16 MiB).
     const bool clusters_exist = compute_capability_major >= 9;
     constexpr int kFewest = 4;
     const int widest = !clusters_exist || units <= 8 ? 1 : call.num_tokens <= 4 ? 16 : call.num_tokens <= 32 ? 8 : 1;
@@ -213,13 +215,28 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
     while (clusters_exist && launch.cluster_size < kMaxClusterSize && ceil_div(units, launch.cluster_size) > kWarps)
         launch.cluster_size *= 2;
     const auto per_cta = static_cast<int>(ceil_div(units, launch.cluster_size));
+    // Above 16 MiB twice the CTAs: beside each other where their registers allow it (3 % at 32 MiB, 2 ranks), else with
+    // two units a warp and half the threads (1 %).
     const std::int64_t bytes = call.num_tokens * call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype));
-    int per_warp = bytes > 16 << 20 && per_cta > 4 ? 2 : 1;
+    const bool large = bytes > 16 << 20;
+    // Not with clusters of more than two: an H200 takes no more than 62 of 4 CTAs of 512 threads beside each other.
+    const auto resident = [&](int units_per_warp) {
+        return algorithm == Fused::oneshot && launch.cluster_size <= 2
+                   ? oneshot_ctas_per_multiprocessor(workspace.peers.world_size, units_per_warp, call.quant)
+                   : 1;
+    };
+    int per_warp = large && per_cta > 4 && resident(1) == 1 ? 2 : 1;
     while (per_warp < kMaxUnitsPerWarp && ceil_div(per_cta, per_warp) > kWarps) per_warp *= 2;
     launch.threads = static_cast<int>(std::min<std::int64_t>(ceil_div(per_cta, per_warp), kWarps)) * kWarp;
-
-    const int ctas_per_multiprocessor = kMaxThreads / launch.threads;
-    launch.clusters = std::max(1, multiprocessors * ctas_per_multiprocessor / launch.cluster_size);
+    const auto clusters_of = [&](int ctas) {
+        const int of_one = std::min(ctas * kMaxThreads / launch.threads, kMaxCtasPerMultiprocessor);
+        return std::max(1, multiprocessors * of_one / launch.cluster_size);
+    };
+    launch.clusters = clusters_of(large ? resident(per_warp) : 1);
+    // All tokens in one iteration, if that many CTAs fit beside each other, rather than in two: 3–13 % (2 ranks; 128
+    // tokens of 8192 elements, 256 of 4096, 96 of 5120).
+    if (call.num_tokens > launch.clusters && call.num_tokens <= clusters_of(resident(per_warp)))
+        launch.clusters = static_cast<int>(call.num_tokens);
     // Twoshot in one iteration of half as wide clusters, two units a warp, rather than in two: 7 % (128 × 8192).
     const bool halves = launch.cluster_size % 2 == 0 && per_warp == 1 && per_cta > kWarps / 2;
     const int twice = 2 * launch.clusters;

@@ -5,6 +5,8 @@
 
 #include <doctest/doctest.h>
 
+#include <utility>
+
 using namespace crossover;
 
 namespace {
@@ -16,14 +18,17 @@ struct Shape {
 };
 
 LaunchParameters launch_of(Fused algorithm, Pattern pattern, Shape shape, int world_size, std::size_t workspace_bytes,
-                           int multiprocessors) {
+                           int multiprocessors, Quant quant = Quant::none) {
     alignas(16) static std::byte tensor[16];
     FusedAllReduce call;
     call.pattern = pattern;
     call.num_tokens = shape.num_tokens;
     call.hidden_dim = shape.hidden_dim;
     call.input = call.residual_in = call.gamma = tensor;
-    call.output = call.residual_out = tensor;
+    call.output = call.residual_out = call.output_scales = tensor;
+    static const float scale = 1;
+    call.quant = quant;
+    call.quant_scale = &scale;
     Workspace workspace;
     workspace.peers.world_size = world_size;
     workspace.bytes = workspace_bytes;
@@ -61,7 +66,22 @@ TEST_CASE("twoshot takes one iteration of two units a warp rather than two of on
     CHECK(one.clusters == 132);
     CHECK(one.threads == two.threads);
     CHECK(launch_of(Fused::twoshot, 133, 8192) == two);
-    CHECK(launch_of(Fused::oneshot, 67, 8192) == two); // where it was no faster
+}
+
+TEST_CASE("oneshot of two ranks has twice the CTAs where that saves an iteration, and above 16 MiB") {
+    LaunchParameters launch = launch_of(Fused::oneshot, 66, 8192);
+    for (const auto& [num_tokens, clusters] :
+         {std::pair{66, 66}, {67, 67}, {132, 132}, {133, 66}, {1024, 66}, {1025, 132}}) {
+        launch.clusters = clusters;
+        CHECK(launch_of(Fused::oneshot, num_tokens, 8192) == launch);
+    }
+    CHECK(launch_of(Fused::oneshot, 96, 5120).clusters == 96);
+    CHECK(launch_of(Fused::oneshot, 256, 4096).clusters == 256);
+    // Registers allow it to no other kernel.
+    constexpr Pattern kPlain = Pattern::allreduce_residual_rmsnorm;
+    CHECK(launch_of(Fused::oneshot, kPlain, {67, 8192}, 4, kLargest, 132).clusters == 66);
+    CHECK(launch_of(Fused::oneshot, kPlain, {67, 8192}, 2, kLargest, 132, Quant::fp4).clusters == 66);
+    CHECK(launch_of(Fused::twoshot, 1025, 8192).threads == launch.threads / 2);
 }
 
 TEST_CASE(

@@ -60,7 +60,9 @@ std::vector<LaunchParameters> launch_ladder(Fused algorithm, const Point& point,
         LaunchParameters launch{.cluster_size = cluster_size, .push_ahead = push_ahead};
         launch.threads = ceil_div(ceil_div(units, cluster_size), units_per_warp) * kWarp;
         if (launch.threads > kMaxThreads) return;
-        launch.clusters = std::max(1, room.multiprocessors * (kMaxThreads / launch.threads) / cluster_size);
+        launch.clusters =
+            std::max(1, room.multiprocessors *
+                            std::min(kMaxThreads / launch.threads, device::kMaxCtasPerMultiprocessor) / cluster_size);
         const bool many_rows = point.num_tokens > launch.clusters; // a cluster has more than one
         if (!many_rows && (push_ahead > 1 || (units_per_warp > 1 && cluster_size > narrowest))) return;
         if (!fit_clusters(algorithm, call, workspace, launch)) return;
