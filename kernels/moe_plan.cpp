@@ -29,7 +29,7 @@ std::int64_t channels_of(const MoeLaunch& launch) { return std::int64_t{launch.c
 /// Rows of each channel's ring that the workspace has room for, beside flags and credits.
 std::int64_t stages_that_fit(const Workspace& workspace, std::int64_t channels) {
     const auto room = static_cast<std::int64_t>(generation_bytes(workspace)) - kFlagsBytes * (1 + channels);
-    const std::int64_t stage = (workspace.peers.world_size - 1) * kUnitBytes;
+    const std::int64_t stage = std::int64_t{workspace.peers.world_size - 1} * kUnitBytes;
     return std::min(room / channels, std::int64_t{1} << 31) / stage; // RingPosition counts in 32 bits
 }
 

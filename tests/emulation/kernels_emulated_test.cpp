@@ -101,6 +101,31 @@ TEST_CASE("bits do not depend on the launch parameters") {
         }
 }
 
+// More CTAs than a group of lanes that gives sums, more units than a warp has lanes, and a last unit partly filled.
+TEST_CASE("rows of 18 and 34 units have the same bits in one CTA and spread over 16") {
+    for (const std::int64_t hidden : {4360, 8456}) {
+        FusedAllReduce shape;
+        shape.num_tokens = 3;
+        shape.hidden_dim = hidden;
+        CallTensors expected(shape, 2, 11);
+        EmulatedWorld(2).run(Fused::oneshot, expected, {.cluster_size = 1, .clusters = 1, .threads = 512});
+        expected.check_against_reference();
+        for (const LaunchParameters& launch : {LaunchParameters{.cluster_size = 16, .clusters = 1, .threads = 96},
+                                               {.cluster_size = 16, .clusters = 2, .threads = 32},
+                                               {.cluster_size = 8, .clusters = 1, .threads = 64},
+                                               {.cluster_size = 2, .clusters = 1, .threads = 320}})
+            for (const Variant& variant : kResidualVariants) {
+                shape.pattern = variant.pattern;
+                CallTensors tensors(shape, 2, 11);
+                EmulatedWorld world(2, {.seed = 3});
+                INFO(describe(variant.algorithm, shape, 2)
+                     << " cluster " << launch.cluster_size << " threads " << launch.threads);
+                world.run(variant.algorithm, tensors, launch);
+                CHECK(tensors.ranks_that_differ(expected) == 0);
+            }
+    }
+}
+
 TEST_CASE("special values pass through the protocol: NaNs with every payload, infinities, zeros, subnormals") {
     for (const int size : {2, 4})
         for (const auto& dtype : kDTypes) {

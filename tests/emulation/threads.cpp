@@ -196,11 +196,13 @@ void cluster_sync() {
 }
 
 float4 load_shared(SharedAddress address) {
+    scheduler().preempt();
     float4 value{};
     std::memcpy(&value, checked(address, sizeof value), sizeof value);
     return value;
 }
 void store_shared(SharedAddress address, float value) {
+    scheduler().preempt();
     std::memcpy(checked(address, sizeof value), &value, sizeof value);
 }
 
