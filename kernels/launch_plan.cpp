@@ -228,9 +228,12 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
     int per_warp = large && per_cta > 4 && resident(1) == 1 ? 2 : 1;
     while (per_warp < kMaxUnitsPerWarp && ceil_div(per_cta, per_warp) > kWarps) per_warp *= 2;
     launch.threads = static_cast<int>(std::min<std::int64_t>(ceil_div(per_cta, per_warp), kWarps)) * kWarp;
+    // Clusters of four CTAs and more leave multiprocessors over in each part of the GPU that a cluster has to lie in:
+    // an H200 takes 62 of 4, or 30 of 8, at two CTAs on each of 132. One cluster too many runs alone at the end.
+    const int usable = launch.cluster_size < 4 ? multiprocessors : multiprocessors * 10 / 11;
     const auto clusters_of = [&](int ctas) {
         const int of_one = std::min(ctas * kMaxThreads / launch.threads, kMaxCtasPerMultiprocessor);
-        return std::max(1, multiprocessors * of_one / launch.cluster_size);
+        return std::max(1, usable * of_one / launch.cluster_size);
     };
     launch.clusters = clusters_of(large ? resident(per_warp) : 1);
     // All tokens in one iteration, if that many CTAs fit beside each other, rather than in two: 3–13 % (2 ranks; 128

@@ -84,6 +84,18 @@ TEST_CASE("oneshot of two ranks has twice the CTAs where that saves an iteration
     CHECK(launch_of(Fused::twoshot, 1025, 8192).threads == launch.threads / 2);
 }
 
+TEST_CASE("clusters of four CTAs and more are as many as fit beside each other") {
+    for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+        const LaunchParameters launch = launch_of(algorithm, 256, 16384);
+        CHECK(launch.cluster_size == 4);
+        CHECK(launch.threads == 512);
+        CHECK(launch.clusters == 30);
+        CHECK(launch_of(algorithm, 1024, 16384).clusters == 60); // of 256 threads
+        CHECK(launch_of(algorithm, 256, 32768).cluster_size == 8);
+        CHECK(launch_of(algorithm, 256, 32768).clusters == 15);
+    }
+}
+
 TEST_CASE(
     "workspace_bytes() is enough for the launch that there is with 64 MiB: what was measured is what an engine runs") {
     int launches = 0;
