@@ -23,11 +23,13 @@ inline constexpr int kMaxUnitsPerRow = 512; // bounds the row sum's shared memor
 inline constexpr int kMaxUnitsPerWarp = 4;
 
 /// CTAs of kMaxThreads that a multiprocessor holds at a time: a bound that oneshot is compiled for, of its registers.
-/// For two it has 64 a thread, which is enough where two ranks are summed, a unit a warp (and no fp4).
+/// For two it has 64 a thread, which is enough where two ranks are summed, a unit a warp (and no fp4; float16 spills 16
+/// bytes).
 constexpr int oneshot_ctas_per_multiprocessor(int world_size, int units_per_warp, Quant quant) {
     return world_size == 2 && units_per_warp == 1 && quant != Quant::fp4 ? 2 : 1;
 }
-/// Of whatever size: each has 16 KiB of shared memory (row_sum.cuh), and a multiprocessor 228, or 100.
+/// Of whatever size: each has 16 KiB of shared memory (row_sum.cuh), and a multiprocessor 228: 13 were seen on an H200.
+/// (Those with 164 or 100 hold nine or five of the smallest; nothing was measured there.)
 inline constexpr int kMaxCtasPerMultiprocessor = 12;
 
 /// Vectors that a finished unit takes on its way (payload.cuh).
