@@ -32,10 +32,7 @@ void add_note(Cell& cell, const std::string& note) { cell.note += (cell.note.emp
 std::string losing_points(const std::vector<PointRegret>& points, std::span<const Sample> held_out, double guard_band) {
     std::string names;
     for (const PointRegret& each : points) {
-        std::set<int> sessions;
-        for (const Sample& sample : held_out)
-            if (sample.point == each.point) sessions.insert(sample.session);
-        if (each.regret() <= guard_band || sessions.size() < 2) continue;
+        if (each.regret() <= guard_band || sessions_of(each.point, held_out) < 2) continue;
         char loss[32];
         std::snprintf(loss, sizeof loss, " (%+.1f %%)", 100 * each.regret());
         names += (names.empty() ? "" : ", ") + std::to_string(each.point.num_tokens) + "x" +

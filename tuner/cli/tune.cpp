@@ -258,13 +258,11 @@ std::string held_out_lines(const Table& table, std::span<const Sample> held_out)
         lines += "Time lost against the best algorithm, world size " + std::to_string(world_size) + ", held-out " +
                  regret_text(summary(points));
         const PointRegret& worst = points.front();
-        std::set<int> sessions;
-        for (const Sample& sample : held_out)
-            if (sample.point == worst.point) sessions.insert(sample.session);
         if (worst.regret() > 0) {
+            const std::size_t sessions = sessions_of(worst.point, held_out);
             char times[100];
             std::snprintf(times, sizeof times, "takes %.2f us, %s %.2f us; measured in %zu session%s)", worst.chosen_us,
-                          worst.best.c_str(), worst.best_us, sessions.size(), sessions.size() > 1 ? "s" : "");
+                          worst.best.c_str(), worst.best_us, sessions, sessions > 1 ? "s" : "");
             lines += " (" + to_string(worst.point) + ": " + worst.chosen + " " + times;
         }
         lines += '\n';

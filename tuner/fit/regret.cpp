@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <tuple>
 
 namespace crossover {
@@ -60,6 +61,13 @@ Choice choice_of(std::span<const Cell> cells) {
         return std::string(cell == cells.end() ? algorithm::not_measured
                                                : select_algorithm(*cell, message_bytes(point), point.hidden_dim));
     };
+}
+
+std::size_t sessions_of(const Point& point, std::span<const Sample> samples) {
+    std::set<int> sessions;
+    for (const Sample& sample : samples)
+        if (sample.point == point) sessions.insert(sample.session);
+    return sessions.size();
 }
 
 RegretReport regret_report(std::span<const CellObservations> cells, const Choice& choice) {

@@ -47,6 +47,9 @@ struct RegretReport {
     std::vector<std::string> missing; // the chosen algorithms of not_sampled points
 };
 
+/// In how many sessions a point was measured.
+std::size_t sessions_of(const Point& point, std::span<const Sample> samples);
+
 /// The time of an algorithm at a point is that typical of the sessions, outliers left out; launch variants left out.
 RegretReport regret_report(std::span<const Sample> samples, const Choice& choice);
 /// What a table costs: fused algorithms with the launch parameters of its rows.
