@@ -19,6 +19,14 @@ device::Arguments fused_arguments(Fused algorithm, const FusedAllReduce& call, c
 /// Arguments of a kernel without communication: one CTA (or more) per token.
 device::Arguments local_arguments(const FusedAllReduce& call, const LaunchParameters& launch);
 
+/// CTAs of device::kMaxThreads threads that a multiprocessor can hold at a time: as many as the kernel's registers
+/// allow.
+int ctas_per_multiprocessor(Fused algorithm, int world_size, Quant quant, int cluster_size, int units_per_warp);
+
+/// Clusters of the launch's size and threads that fit on a GPU beside each other, at least 1, where `ctas` CTAs of
+/// device::kMaxThreads threads, or as many threads in smaller ones, are on a multiprocessor.
+int resident_clusters(const LaunchParameters& launch, int ctas, int multiprocessors);
+
 /// Bytes of each of a workspace's two generations of slots.
 std::size_t generation_bytes(const Workspace& workspace);
 

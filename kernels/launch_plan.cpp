@@ -197,6 +197,20 @@ std::optional<std::string> unsupported(Fused algorithm, const FusedAllReduce& ca
     return std::nullopt;
 }
 
+int ctas_per_multiprocessor(Fused algorithm, int world_size, Quant quant, int cluster_size, int units_per_warp) {
+    // Not with clusters of more than two: an H200 takes no more than 62 of 4 CTAs of 512 threads beside each other.
+    if (algorithm != Fused::oneshot || cluster_size > 2) return 1;
+    return oneshot_ctas_per_multiprocessor(world_size, units_per_warp, quant);
+}
+
+int resident_clusters(const LaunchParameters& launch, int ctas, int multiprocessors) {
+    // Clusters of four CTAs and more leave multiprocessors over in each part of the GPU that a cluster has to lie in:
+    // an H200 takes 62 of 4, or 30 of 8, at two CTAs on each of 132. One cluster too many runs alone at the end.
+    const int usable = launch.cluster_size < 4 ? multiprocessors : multiprocessors * 10 / 11;
+    const int of_one = std::min(ctas * kMaxThreads / launch.threads, kMaxCtasPerMultiprocessor);
+    return std::max(1, usable * of_one / launch.cluster_size);
+}
+
 LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
                                 int multiprocessors, int compute_capability_major) {
     LaunchParameters launch;
@@ -219,26 +233,18 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
     // two units a warp and half the threads (1 %).
     const std::int64_t bytes = call.num_tokens * call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype));
     const bool large = bytes > 16 << 20;
-    // Not with clusters of more than two: an H200 takes no more than 62 of 4 CTAs of 512 threads beside each other.
     const auto resident = [&](int units_per_warp) {
-        return algorithm == Fused::oneshot && launch.cluster_size <= 2
-                   ? oneshot_ctas_per_multiprocessor(workspace.peers.world_size, units_per_warp, call.quant)
-                   : 1;
+        return ctas_per_multiprocessor(algorithm, workspace.peers.world_size, call.quant, launch.cluster_size,
+                                       units_per_warp);
     };
     int per_warp = large && per_cta > 4 && resident(1) == 1 ? 2 : 1;
     while (per_warp < kMaxUnitsPerWarp && ceil_div(per_cta, per_warp) > kWarps) per_warp *= 2;
     launch.threads = static_cast<int>(std::min<std::int64_t>(ceil_div(per_cta, per_warp), kWarps)) * kWarp;
-    // Clusters of four CTAs and more leave multiprocessors over in each part of the GPU that a cluster has to lie in:
-    // an H200 takes 62 of 4, or 30 of 8, at two CTAs on each of 132. One cluster too many runs alone at the end.
-    const int usable = launch.cluster_size < 4 ? multiprocessors : multiprocessors * 10 / 11;
-    const auto clusters_of = [&](int ctas) {
-        const int of_one = std::min(ctas * kMaxThreads / launch.threads, kMaxCtasPerMultiprocessor);
-        return std::max(1, usable * of_one / launch.cluster_size);
-    };
-    launch.clusters = clusters_of(large ? resident(per_warp) : 1);
+    launch.clusters = resident_clusters(launch, large ? resident(per_warp) : 1, multiprocessors);
     // All tokens in one iteration, if that many CTAs fit beside each other, rather than in two: 3–13 % (2 ranks; 128
     // tokens of 8192 elements, 256 of 4096, 96 of 5120).
-    if (call.num_tokens > launch.clusters && call.num_tokens <= clusters_of(resident(per_warp)))
+    if (call.num_tokens > launch.clusters &&
+        call.num_tokens <= resident_clusters(launch, resident(per_warp), multiprocessors))
         launch.clusters = static_cast<int>(call.num_tokens);
     // Twoshot in one iteration of half as wide clusters, two units a warp, rather than in two: 7 % (128 × 8192).
     const bool halves = launch.cluster_size % 2 == 0 && per_warp == 1 && per_cta > kWarps / 2;

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <set>
 
 using namespace crossover;
@@ -54,6 +55,8 @@ TEST_CASE("every launch of the ladder is supported up to twice the tokens, in th
                         std::set<std::string> names;
                         for (const LaunchParameters& launch : ladder) {
                             CHECK(names.insert(to_string(launch)).second);
+                            if (launch.cluster_size >= 4) // an H200 takes 30 of 4 CTAs of 512 threads
+                                CHECK(launch.clusters * launch.cluster_size <= 120 * (512 / launch.threads));
                             for (std::int64_t tokens : {std::int64_t{1}, num_tokens, 2 * num_tokens}) {
                                 const FusedAllReduce call = call_of(point, tokens);
                                 Point larger = point;
@@ -86,6 +89,22 @@ TEST_CASE("small messages spread their rows, large ones do not, and clusters nee
     older.compute_capability_major = 8;
     CHECK(widest(1, older) == 1);
     CHECK(launch_ladder("nccl_fused_norm", {{.world_size = 8}, 8192, 1}, kH200).empty());
+}
+
+TEST_CASE("twice the CTAs are looked at where registers allow it and there are rows for them") {
+    const auto looks = [](Fused algorithm, const CellKey& cell, std::int64_t num_tokens, LaunchParameters launch) {
+        const auto ladder = launch_ladder(algorithm, {cell, 8192, num_tokens}, kH200);
+        return std::find(ladder.begin(), ladder.end(), launch) != ladder.end();
+    };
+    const LaunchParameters once{.cluster_size = 2, .clusters = 66}, twice{.cluster_size = 2, .clusters = 132};
+    for (const std::int64_t num_tokens : {66, 67, 128, 133, 1024, 4096}) {
+        CHECK(looks(Fused::oneshot, {.world_size = 2}, num_tokens, once));
+        CHECK(looks(Fused::oneshot, {.world_size = 2}, num_tokens, twice) == (num_tokens > 66));
+        CHECK(looks(Fused::oneshot, {.quant = Quant::fp8, .world_size = 2}, num_tokens, twice) == (num_tokens > 66));
+        CHECK_FALSE(looks(Fused::oneshot, {.quant = Quant::fp4, .world_size = 2}, num_tokens, twice));
+        CHECK_FALSE(looks(Fused::oneshot, {.world_size = 8}, num_tokens, twice));
+        CHECK_FALSE(looks(Fused::twoshot, {.world_size = 2}, num_tokens, twice));
+    }
 }
 
 TEST_CASE("names of launches, and back") {

@@ -1,6 +1,6 @@
 #include "tuner/plan/launch_ladder.hpp"
 
-#include "kernels/device/arguments.hpp"
+#include "kernels/launch.hpp"
 #include "tuner/launch_name.hpp"
 
 #include <algorithm>
@@ -51,20 +51,23 @@ std::vector<LaunchParameters> launch_ladder(Fused algorithm, const Point& point,
 
     const int units = ceil_div(point.hidden_dim * element, device::kUnitBytes);
     const int widest = room.compute_capability_major >= 9 ? device::kMaxClusterSize : 1;
-    // The smallest cluster that takes a row with two units a warp or fewer.
-    int narrowest = 1;
-    while (narrowest < widest && ceil_div(units, narrowest) > 2 * kMaxThreads / kWarp) narrowest *= 2;
+    /// The smallest cluster that takes a row with that many units a warp.
+    const auto narrowest_with = [&](int units_per_warp) {
+        int size = 1;
+        while (size < widest && ceil_div(units, size) > units_per_warp * kMaxThreads / kWarp) size *= 2;
+        return size;
+    };
+    const int narrowest = narrowest_with(2), one_unit_a_warp = narrowest_with(1);
 
     std::vector<LaunchParameters> ladder;
-    const auto add = [&](int cluster_size, int units_per_warp, int push_ahead) {
+    const auto add = [&](int cluster_size, int units_per_warp, int push_ahead, int ctas = 1) {
         LaunchParameters launch{.cluster_size = cluster_size, .push_ahead = push_ahead};
         launch.threads = ceil_div(ceil_div(units, cluster_size), units_per_warp) * kWarp;
         if (launch.threads > kMaxThreads) return;
-        launch.clusters =
-            std::max(1, room.multiprocessors *
-                            std::min(kMaxThreads / launch.threads, device::kMaxCtasPerMultiprocessor) / cluster_size);
+        launch.clusters = resident_clusters(launch, 1, room.multiprocessors);
         const bool many_rows = point.num_tokens > launch.clusters; // a cluster has more than one
-        if (!many_rows && (push_ahead > 1 || (units_per_warp > 1 && cluster_size > narrowest))) return;
+        if (!many_rows && (push_ahead > 1 || ctas > 1 || (units_per_warp > 1 && cluster_size > narrowest))) return;
+        launch.clusters = resident_clusters(launch, ctas, room.multiprocessors);
         if (!fit_clusters(algorithm, call, workspace, launch)) return;
         if (std::find(ladder.begin(), ladder.end(), launch) == ladder.end()) ladder.push_back(launch);
     };
@@ -72,6 +75,9 @@ std::vector<LaunchParameters> launch_ladder(Fused algorithm, const Point& point,
         const bool spreads = point.num_tokens * cluster_size / 2 <= room.multiprocessors;
         if (cluster_size > 2 * narrowest && !spreads) break;
         add(cluster_size, 1, 1);
+        if (cluster_size == one_unit_a_warp)
+            add(cluster_size, 1, 1,
+                ctas_per_multiprocessor(algorithm, point.cell.world_size, point.cell.quant, cluster_size, 1));
         add(cluster_size, 2, 1);
         if (cluster_size <= 2 * narrowest) add(cluster_size, 1, 2);
     }
