@@ -3,27 +3,23 @@
 #include "tuner/fit/statistics.hpp"
 #include "tuner/measure/rank_group.hpp"
 #include "tuner/plan/launch_ladder.hpp"
+#include "tuner/plan/side_by_side.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <ctime>
+#include <set>
+#include <utility>
 
 namespace crossover {
-namespace {
-
-/// Groups that slow each other down by more than this (ln) are not measured side by side. Sessions of one machine
-/// differ by about half of it.
-constexpr double kDisturbed = 0.01;
-
-} // namespace
 
 GpuSource::GpuSource(Communicator& world, const Config& config, const Topology& topology, PluginSession& session,
-                     std::function<void()> progress)
-    : world_(world), config_(config), session_(session), progress_(std::move(progress)),
-      fingerprint_(fingerprint_of(topology, count_nodes(world))), provenance_(provenance_of(topology, config)),
-      clock_(world.device()),
+                     std::filesystem::path run_folder, std::function<void()> progress)
+    : world_(world), config_(config), session_(session), run_folder_(std::move(run_folder)),
+      progress_(std::move(progress)), fingerprint_(fingerprint_of(topology, count_nodes(world))),
+      provenance_(provenance_of(topology, config)), clock_(world.device()),
       multiprocessors_(topology.gpus.at(static_cast<std::size_t>(world.device())).multiprocessors) {}
 
 GpuSource::~GpuSource() = default;
@@ -59,39 +55,36 @@ double GpuSource::disturbance(const Trial& trial, int groups, int session) {
     return slower;
 }
 
-int GpuSource::groups_side_by_side(const Trial& first, int session) {
+/// The first session to ask finds out; later ones of the run take what rank 0 has kept.
+int GpuSource::groups_at_a_time(const Trial& first, int session) {
     const int world_size = first.point.cell.world_size;
-    if (const auto known = side_by_side_.find(world_size); known != side_by_side_.end()) return known->second;
+    if (const auto known = at_a_time_.find(world_size); known != at_a_time_.end()) return known->second;
     group_of(world_size); // collective: also on ranks that are in no group
-    int groups = world_.size() / world_size;
-    if (groups > 1) {
-        // Large enough to load the links, small enough to take a fraction of a second.
-        constexpr std::uint64_t kLoad = std::uint64_t{4} << 20;
-        Trial load = first;
-        std::erase_if(load.algorithms, [&](const std::string& name) { // ours are enough, and can be trusted
-            return session_.libraries.candidates().contains(name);
-        });
-        if (load.algorithms.empty()) load.algorithms = {std::string(algorithm::nccl_fused_norm)};
-        load.point.num_tokens = std::max<std::int64_t>(
-            1, static_cast<std::int64_t>(std::min(kLoad, config_.max_message_bytes)) /
-                   (load.point.hidden_dim * static_cast<std::int64_t>(element_size(load.point.cell.dtype))));
-        const double slower = disturbance(load, groups, session);
-        if (slower > kDisturbed) {
-            groups = 1;
-            if (world_.rank() == 0)
-                std::fprintf(
-                    stderr,
-                    "crossover: groups of world size %d slow each other down by %.1f %%, so one measures alone\n",
-                    world_size, 100 * std::expm1(slower));
-        }
-    }
-    return side_by_side_[world_size] = groups;
+    const int groups = world_.size() / world_size;
+    int& at_a_time = at_a_time_[world_size] = groups;
+    if (groups == 1) return at_a_time;
+
+    const bool writer = world_.rank() == 0;
+    int kept = writer ? kept_side_by_side(run_folder_, world_size, groups).value_or(0) : 0;
+    world_.broadcast_bytes(std::as_writable_bytes(std::span(&kept, 1)), 0);
+    if (kept > 0) return at_a_time = kept;
+
+    std::set<std::string> of_libraries;
+    for (const auto& [name, functions] : session_.libraries.candidates()) of_libraries.insert(name);
+    const double slower = disturbance(load_trial(first, of_libraries, config_.max_message_bytes), groups, session);
+    at_a_time = groups_side_by_side(groups, slower);
+    if (writer) keep_side_by_side(run_folder_, world_size, at_a_time);
+    if (writer && at_a_time < groups)
+        std::fprintf(stderr,
+                     "crossover: groups of world size %d slow each other down by %.1f %%, so one measures alone\n",
+                     world_size, 100 * std::expm1(slower));
+    return at_a_time;
 }
 
 std::vector<Sample> GpuSource::measure(int session, std::span<const Trial> trials) {
     if (trials.empty()) return {};
     const int world_size = trials.front().point.cell.world_size;
-    const int groups = groups_side_by_side(trials.front(), session);
+    const int groups = groups_at_a_time(trials.front(), session);
     const int my_group = world_.rank() / world_size;
     std::size_t most = 0;
     for (const Trial& trial : trials) most = std::max(most, trial.algorithms.size());

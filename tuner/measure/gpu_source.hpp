@@ -6,6 +6,7 @@
 #include "tuner/config.hpp"
 #include "tuner/samples/sample_source.hpp"
 
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -17,12 +18,15 @@ struct PluginSession;
 
 /// Measures on the ranks of `world`; SPMD: all ranks make the same calls and get the same samples, bit for bit. The
 /// trials of a batch are shared out to the disjoint groups of their world size, which run side by side; unless they
-/// were seen to disturb each other when a world size was first measured: then one group measures alone.
+/// were seen to disturb each other when the run first measured a world size: then one group measures alone.
 class GpuSource : public SampleSource {
   public:
-    /// Collective. `progress` is called after every trial of this rank; `session` outlives the source.
+    /// Collective.
+    /// @param session     of this process; outlives the source
+    /// @param run_folder  where rank 0 keeps what the run's later sessions need not find out again
+    /// @param progress    called after every trial of this rank
     GpuSource(Communicator& world, const Config& config, const Topology& topology, PluginSession& session,
-              std::function<void()> progress);
+              std::filesystem::path run_folder, std::function<void()> progress);
     ~GpuSource() override;
 
     std::vector<Sample> measure(int session, std::span<const Trial> trials) override;
@@ -32,20 +36,20 @@ class GpuSource : public SampleSource {
 
   private:
     RankGroup& group_of(int world_size);
-    /// Groups that measure at the same time.
-    int groups_side_by_side(const Trial& first, int session);
+    int groups_at_a_time(const Trial& first, int session);
     double disturbance(const Trial& trial, int groups, int session);
 
     Communicator& world_;
     Config config_;
     PluginSession& session_;
+    std::filesystem::path run_folder_;
     std::function<void()> progress_;
     Fingerprint fingerprint_;
     Provenance provenance_;
     ClockWatch clock_;
     int multiprocessors_ = 0;
     std::map<int, std::unique_ptr<RankGroup>> groups_; // by world size
-    std::map<int, int> side_by_side_;                  // how many of them, by world size
+    std::map<int, int> at_a_time_;                     // how many of them measure, by world size
 };
 
 /// Fingerprint and provenance of this machine (the part that needs no communicator).

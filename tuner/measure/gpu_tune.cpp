@@ -28,8 +28,8 @@ using namespace std::chrono_literals;
 /// A rank that says nothing for this long hangs: one trial with the largest messages takes a few seconds.
 constexpr auto kProgressLimit = 120s;
 
-/// What driver and rank processes have on disk as long as this lives: the config, and what they tell each other of
-/// candidates (tuner/plugins/isolation.hpp).
+/// What driver and rank processes have on disk as long as this lives: the config, what they tell each other of
+/// candidates (tuner/plugins/isolation.hpp), and a session the next of groups (tuner/plan/side_by_side.hpp).
 struct JobFolder : ScratchFolder {
     explicit JobFolder(const Config& config) { write_atomically(config_path(path()), to_yaml(config)); }
     static fs::path config_path(const fs::path& folder) { return folder / "config.yaml"; }
@@ -143,7 +143,7 @@ int run_rank(const std::vector<std::string>& arguments) {
     Communicator world = Communicator::connect(rank_environment(environment));
     PluginSession plugins{
         .libraries = PluginLibraries(config), .verdicts = read_verdicts(folder), .in_flight = {folder, world.rank()}};
-    GpuSource source(world, config, read_topology(environment), plugins, [&reporter] { reporter.report(); });
+    GpuSource source(world, config, read_topology(environment), plugins, folder, [&reporter] { reporter.report(); });
     reporter.report();
 
     std::optional<Journal> journal;
