@@ -32,6 +32,8 @@ inline CommandResult run_command(const std::string& command) {
     return result;
 }
 
+inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
 /// True if `command` succeeds; else says on stdout that the rest of this test is skipped and what it needs.
 inline bool has(const std::string& command, const std::string& what) {
     if (run_command(command).status == 0) return true;

@@ -30,6 +30,13 @@ inline Cell fit_one(const std::vector<Sample>& samples, const FitOptions& option
 
 inline Cell fit_one(const synthetic::Machine& machine) { return fit_one(synthetic::measure(machine)); }
 
+/// What a consumer with two limits runs.
+inline std::string by_limits(const Cell& cell, std::uint64_t bytes) {
+    if (cell.oneshot && bytes <= cell.oneshot->max_bytes) return "oneshot";
+    if (cell.twoshot && bytes <= cell.twoshot->max_bytes) return "twoshot";
+    return "unfused";
+}
+
 inline void check_intervals(const Cell& cell) {
     REQUIRE_FALSE(cell.intervals.empty());
     std::uint64_t next = 0;
