@@ -1,18 +1,16 @@
 // supervise_ranks() and ProgressReporter, declared in launch.hpp.
 
-#include "comm/launch.hpp"
+#include "comm/rank_process.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
-#include <system_error>
 #include <utility>
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,39 +19,6 @@ namespace crossover {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-constexpr const char* kProgressVariable = "CROSSOVER_PROGRESS_FD";
-
-[[noreturn]] void throw_errno(const char* what) { throw std::system_error(errno, std::generic_category(), what); }
-
-class Descriptor {
-  public:
-    Descriptor() = default;
-    explicit Descriptor(int descriptor) : descriptor_(descriptor) {}
-    Descriptor(Descriptor&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-    Descriptor& operator=(Descriptor&& other) noexcept {
-        std::swap(descriptor_, other.descriptor_);
-        return *this;
-    }
-    ~Descriptor() { reset(); }
-    void reset() noexcept {
-        if (descriptor_ >= 0) close(std::exchange(descriptor_, -1));
-    }
-    int get() const noexcept { return descriptor_; }
-
-  private:
-    int descriptor_ = -1;
-};
-
-struct Pipe {
-    Descriptor read, write;
-};
-
-Pipe make_pipe(int flags) {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC | flags) != 0) throw_errno("pipe2");
-    return {Descriptor(ends[0]), Descriptor(ends[1])};
-}
 
 /// While it lives, the signals that concern the supervisor arrive at descriptor().
 class SignalScope {
@@ -94,103 +59,6 @@ class SignalScope {
     Descriptor descriptor_;
 };
 
-/// One running rank process.
-struct Child {
-    RankProcess who;
-    pid_t pid = -1;    // -1 once reaped
-    Descriptor output; // what a rank other than 0 writes
-    std::string line;  // the part of it without a line end yet
-    Clock::time_point last_progress;
-};
-
-void write_all(int descriptor, std::string_view text) {
-    while (!text.empty()) {
-        const ssize_t written = write(descriptor, text.data(), text.size());
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return; // stderr is gone; nothing better can be done
-        text.remove_prefix(static_cast<std::size_t>(written));
-    }
-}
-
-/// Passes on what has arrived, whole lines only (`all`: the rest, too), so that lines of ranks do not mix.
-void pass_on(Child& child, bool all) {
-    std::array<char, 4096> buffer;
-    ssize_t got = 0;
-    while ((got = read(child.output.get(), buffer.data(), buffer.size())) > 0)
-        child.line.append(buffer.data(), static_cast<std::size_t>(got));
-    if (got == 0) child.output.reset(); // or poll() would report the end for ever
-    if ((all || got == 0) && !child.line.empty() && child.line.back() != '\n') child.line += '\n';
-
-    const std::string prefix = "[rank " + std::to_string(child.who.rank) + "] ";
-    std::string text;
-    std::size_t begin = 0;
-    for (std::size_t end; (end = child.line.find('\n', begin)) != std::string::npos; begin = end + 1)
-        text += prefix + child.line.substr(begin, end + 1 - begin);
-    child.line.erase(0, begin);
-    write_all(STDERR_FILENO, text);
-}
-
-std::vector<std::string> environment_strings(const RankJob& job, const RankProcess& who, int progress) {
-    Environment environment = read_environment();
-    environment.emplace("NCCL_NVLS_ENABLE", "0"); // unless the user has set it
-    environment["RANK"] = std::to_string(who.rank);
-    environment["WORLD_SIZE"] = std::to_string(job.world_size);
-    environment["LOCAL_RANK"] = std::to_string(who.local_rank);
-    environment["LOCAL_WORLD_SIZE"] = std::to_string(job.local_size);
-    environment["MASTER_ADDR"] = job.address;
-    environment["MASTER_PORT"] = std::to_string(job.port);
-    environment[kProgressVariable] = std::to_string(progress);
-    for (const auto& [name, value] : job.environment) environment[name] = value;
-    std::vector<std::string> strings;
-    for (const auto& [name, value] : environment) strings.push_back(name + "=" + value);
-    return strings;
-}
-
-std::vector<char*> pointers(std::vector<std::string>& strings) {
-    std::vector<char*> result;
-    for (std::string& string : strings) result.push_back(string.data());
-    result.push_back(nullptr);
-    return result;
-}
-
-Child start(const RankJob& job, const RankProcess& who, const Pipe& progress, const SignalScope& signals) {
-    std::vector<std::string> argument_strings{job.program};
-    argument_strings.insert(argument_strings.end(), job.arguments.begin(), job.arguments.end());
-    std::vector<std::string> variable_strings = environment_strings(job, who, progress.write.get());
-    const std::vector<char*> arguments = pointers(argument_strings), variables = pointers(variable_strings);
-    const bool captured = who.rank != 0;
-    Pipe output = captured ? make_pipe(0) : Pipe{};
-    Pipe status = make_pipe(0); // closed by a successful exec, else brings errno
-    const pid_t parent = getpid();
-
-    const pid_t pid = fork();
-    if (pid < 0) throw_errno("fork");
-    if (pid == 0) { // from here to exec only async-signal-safe calls
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent) _exit(127); // it died before the line above
-        const int null = open("/dev/null", O_RDONLY);
-        if (null >= 0) dup2(null, STDIN_FILENO);
-        if (captured) {
-            dup2(output.write.get(), STDOUT_FILENO);
-            dup2(output.write.get(), STDERR_FILENO);
-        }
-        fcntl(progress.write.get(), F_SETFD, 0); // stays open across exec
-        sigprocmask(SIG_SETMASK, &signals.former_mask(), nullptr);
-        execve(job.program.c_str(), arguments.data(), variables.data());
-        const int error = errno;
-        [[maybe_unused]] const ssize_t ignored = write(status.write.get(), &error, sizeof error);
-        _exit(127);
-    }
-    status.write.reset();
-    int error = 0;
-    if (read(status.read.get(), &error, sizeof error) == sizeof error) {
-        waitpid(pid, nullptr, 0);
-        throw std::system_error(error, std::generic_category(), "cannot start rank process " + job.program);
-    }
-    if (captured) fcntl(output.read.get(), F_SETFL, O_NONBLOCK);
-    return {who, pid, std::move(output.read), {}, Clock::now()};
-}
-
 RankFailure exit_failure(int rank, int status) {
     RankFailure failure{.rank = rank};
     const std::string name = "rank " + std::to_string(rank);
@@ -216,7 +84,8 @@ class Job {
   public:
     explicit Job(const RankJob& job) : job_(job), progress_(make_pipe(O_NONBLOCK)), started_(Clock::now()) {
         try {
-            for (const RankProcess& who : job.ranks) children_.push_back(start(job, who, progress_, signals_));
+            for (const RankProcess& who : job.ranks)
+                children_.push_back(start_rank_process(job, who, progress_, signals_.former_mask()));
         } catch (...) {
             kill_and_reap();
             throw;
