@@ -77,5 +77,7 @@ std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& algor
 /// Those of the MoE patterns' algorithms; none for any other name.
 std::vector<std::unique_ptr<Candidate>> make_moe_candidates(std::string_view algorithm,
                                                             const CandidateContext& context);
+/// The one of them that runs our kernels.
+std::unique_ptr<Candidate> make_moe_push(const CandidateContext& context);
 
 } // namespace crossover

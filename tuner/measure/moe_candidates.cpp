@@ -1,4 +1,4 @@
-// The candidates of the MoE patterns: NCCL's paths and ours.
+// The candidates of the MoE patterns: NCCL's paths. (Ours: moe_push.cpp.)
 //
 // All give what moe.hpp promises, from the same tensors: rows lie in rank order without gaps. Where an algorithm wants
 // another form it pays for the change, as an engine would. All-reduces work on rows padded to the largest rank; where
@@ -273,60 +273,6 @@ class ReduceScatter : public MoeCandidate {
     std::string detail(const CallTensors&) const override { return grouped_ ? "grouped reduces" : "reduce-scatter"; }
 };
 
-MoeDispatch dispatch_of(const CallTensors& tensors) {
-    const FusedAllReduce& call = tensors.call;
-    return {.dtype = call.dtype,
-            .quant = call.quant,
-            .scale_layout = call.scale_layout,
-            .hidden_dim = call.hidden_dim,
-            .tokens = tensors.moe.tokens,
-            .input = call.input,
-            .output = tensors.moe.outputs,
-            .output_scales = tensors.moe.output_scales,
-            .quant_scale = call.quant_scale};
-}
-
-MoeCombine combine_of(const CallTensors& tensors) {
-    const FusedAllReduce& call = tensors.call;
-    return {.dtype = call.dtype,
-            .hidden_dim = call.hidden_dim,
-            .tokens = tensors.moe.tokens,
-            .input = call.input,
-            .output = call.output};
-}
-
-/// Our kernels.
-class Push : public MoeCandidate {
-  public:
-    using MoeCandidate::MoeCandidate;
-
-    bool bit_exact() const override { return true; }
-    std::optional<std::string> unsupported(const CallTensors& tensors) const override {
-        const MoeLaunch launch = launch_for(tensors);
-        return is_moe_dispatch(tensors.call.pattern)
-                   ? crossover::unsupported(dispatch_of(tensors), context_.workspace, launch)
-                   : crossover::unsupported(combine_of(tensors), context_.workspace, launch);
-    }
-    void enqueue(const CallTensors& tensors, cudaStream_t stream) override {
-        const MoeLaunch launch = launch_for(tensors);
-        if (is_moe_dispatch(tensors.call.pattern))
-            moe_dispatch(dispatch_of(tensors), context_.workspace, launch, stream);
-        else
-            moe_combine(combine_of(tensors), context_.workspace, launch, stream);
-    }
-    std::string detail(const CallTensors& tensors) const override {
-        const MoeLaunch launch = launch_for(tensors);
-        return "ctas=" + std::to_string(launch.ctas) + ",threads=" + std::to_string(launch.threads);
-    }
-
-  private:
-    MoeLaunch launch_for(const CallTensors& tensors) const {
-        return is_moe_dispatch(tensors.call.pattern)
-                   ? default_launch(dispatch_of(tensors), context_.workspace, context_.multiprocessors)
-                   : default_launch(combine_of(tensors), context_.workspace, context_.multiprocessors);
-    }
-};
-
 } // namespace
 
 std::vector<std::unique_ptr<Candidate>> make_moe_candidates(std::string_view name, const CandidateContext& context) {
@@ -338,7 +284,7 @@ std::vector<std::unique_ptr<Candidate>> make_moe_candidates(std::string_view nam
         add(std::type_identity<AllReduceQuantize>{}, algorithm::nccl_allreduce_quantize, true);
     if (name == algorithm::nccl_allreduce_slice)
         add(std::type_identity<AllReduceSlice>{}, algorithm::nccl_allreduce_slice, true);
-    if (name == algorithm::push) add(std::type_identity<Push>{}, algorithm::push, true);
+    if (name == algorithm::push) candidates.push_back(make_moe_push(context));
     for (const bool grouped : {false, true}) {
         if (name == algorithm::nccl_allgather_quantize)
             add(std::type_identity<AllGatherQuantize>{}, algorithm::nccl_allgather_quantize, grouped);
