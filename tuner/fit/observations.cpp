@@ -50,8 +50,6 @@ void polish(Series& series) {
     }
 }
 
-double log2_bytes(const Point& point) { return std::log2(static_cast<double>(message_bytes(point))); }
-
 /// What polish() leaves over, at points that several sessions measured: of one alone it leaves nothing, which is no
 /// sign of precision.
 std::vector<double> rest_of(const Series& series) {
@@ -190,6 +188,8 @@ Eigen::Index index_of(const std::vector<T>& sorted, const T& value) {
 }
 
 } // namespace
+
+double log2_bytes(const Point& point) { return std::log2(static_cast<double>(message_bytes(point))); }
 
 CellObservations arrange_cell(const std::vector<const Sample*>& samples) {
     CellObservations cell;

@@ -27,8 +27,6 @@ constexpr double kBehind = 0.05;
 /// Sessions after the first in which a launch comes back. A choice then rests on the median of three.
 constexpr int kComesBack = 2;
 
-double log2_bytes(const Point& point) { return std::log2(static_cast<double>(message_bytes(point))); }
-
 double octaves_between(const Point& point, double size) { return std::abs(log2_bytes(point) - size); }
 
 const Point& nearest_point(const std::vector<Point>& points, double size) {
