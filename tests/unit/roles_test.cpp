@@ -4,6 +4,7 @@
 #include "tests/support/command.hpp"
 #include "tests/support/recordings.hpp"
 #include "tuner/error.hpp"
+#include "tuner/plan/validation.hpp"
 #include "tuner/roles.hpp"
 
 #include <doctest/doctest.h>
@@ -141,6 +142,13 @@ TEST_CASE("the adaptive search of candidates is that of ours, by their names") {
     CHECK(std::ranges::count(found, "oneshot", &Sample::algorithm) == 0);
     CHECK(in_roles(found, theirs) == ours);
     CHECK(in_roles(found, theirs).size() < synthetic::measure(machine).size());
+
+    Config held_out = theirs;
+    held_out.validation_hidden_dims = {8192};
+    held_out.validation_num_tokens = {48};
+    const Point point{machine.cell, 8192, 48};
+    CHECK(make_validation_plan(held_out)->next(theirs.sessions - 1, found) ==
+          std::vector<Trial>{{point, theirs.algorithms}});
 }
 
 TEST_CASE("commands: a run with candidates is replayed, evaluated and compared without its library") {

@@ -41,6 +41,7 @@ TEST_CASE("a threshold is settled when too little is at stake, and its interval 
     CHECK(settled(early, 0.02));
     const EdgeEvidence unknown{.bracket = {15, 17}, .interval = {}, .sessions = 4};
     CHECK_FALSE(settled(unknown, 0.02));
+    CHECK_FALSE(settled(unknown, 0.06));
     CHECK(settled(unknown, 0.11)); // nothing to lose in the whole bracket
 }
 
@@ -59,9 +60,11 @@ TEST_CASE("replays end where they agree, and early where nothing can be won") {
     };
     CHECK(imprecise(Times{steady, five}, rule) == Open{1});
     CHECK(imprecise(Times{steady, ten}, rule).empty());
-    std::vector<double> behind; // by 1 %: 0.25 % + 0.05 %
-    for (const double time : five) behind.push_back(1.01 * time);
+    std::vector<double> behind = five, near = five;
+    for (double& time : behind) time *= 1.01; // 0.25 % + 0.05 %
+    for (double& time : near) time *= 1.002;  // 0.25 % + 0.01 %
     CHECK(imprecise(Times{steady, behind}, rule).empty());
+    CHECK(imprecise(Times{steady, near}, rule) == Open{1});
     // Two heaps are not one.
     CHECK(imprecise(Times{std::vector<double>{10, 10, 10, 10.4, 10.4}}, rule) == Open{0});
     // All replays are enough, whatever they say; none are not.

@@ -145,7 +145,7 @@ class ValidationPlan : public Plan {
         sort_by_duration(trials);
         return trials;
     }
-    int first_look() const { return std::max(0, config_.sessions - kSessions); }
+    int first_look() const { return config_.sessions - kSessions; } // the first session if that is negative
 
     Config asked_, config_; // with candidates' names, in their roles
     std::size_t batch_;
