@@ -131,7 +131,9 @@ class YamlMap {
     template <class T>
     T as(const YAML::Node& node, const std::string& key) const {
         if (auto value = scalar_as<T>(node)) return *std::move(value);
-        fail(node, "`" + key + "` is " + (node.IsScalar() ? "`" + node.Scalar() + "`" : "not a single value"),
+        // The mark of a value that is not there is that of what comes next.
+        fail(node.IsNull() ? node_of_key(key) : node,
+             "`" + key + "` is " + (node.IsScalar() ? "`" + node.Scalar() + "`" : "not a single value"),
              "write " + std::string(kind_of_scalar<T>()));
     }
 
@@ -143,6 +145,11 @@ class YamlMap {
     }
 
   private:
+    YAML::Node node_of_key(const std::string& key) const {
+        for (const auto& entry : node_)
+            if (entry.first.Scalar() == key) return entry.first;
+        return node_;
+    }
     bool is_known(const std::string& key) const { return std::find(known_.begin(), known_.end(), key) != known_.end(); }
     [[noreturn]] void fail_unknown(const YAML::Node& key, std::string_view near) const {
         fail(key, "unknown key `" + key.Scalar() + "` in " + what_,

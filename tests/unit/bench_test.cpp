@@ -117,6 +117,20 @@ TEST_CASE("bench measures all that it was asked for, and compares what suits the
     CHECK_FALSE(has(config("--no-oneshot"), "oneshot,"));
 }
 
+TEST_CASE("bench prints no config that could not be measured") {
+    const auto refused = [](const std::string& options, const std::string& expected) {
+        const auto result = test::run_command(std::string(CROSSOVER_BINARY) + " bench --print-config " + options);
+        CHECK(result.status == 2);
+        CHECK(result.output == "crossover: error: " + expected + "\n");
+    };
+    refused("--hidden-dim 7", "command line: `hidden_dims` has 7, not a multiple of 8 (16-byte vectors); write 8 or "
+                              "another multiple");
+    refused("--world-size 3", "command line: `world_sizes` has 3; write 2, 4 or 8");
+    refused("--algorithms oneshot", "command line: no unfused algorithm to compare with; add nccl_fused_norm or "
+                                    "another unfused one");
+    refused("--trials 0", "command line: `trials` is 0; write a value from 1 to 100000");
+}
+
 TEST_CASE("the floor is local work, hops and bytes on the link") {
     const LinkSpeed link{.hop_us = 0.5, .bytes_per_us = 400'000};
     CHECK(oneshot_floor_us(2, 400'000, 2, link) == doctest::Approx(3.5)); // 2 + 0.5 + 1

@@ -246,6 +246,7 @@ TEST_CASE("a folder that cannot be written is refused before anything is measure
     place.folder.write("file", "precious");
     check_refused(place.tune("--config small.yaml --out file"), "file: cannot create the folder");
     check_refused(place.tune("--config small.yaml --out file/o"), "file/o: cannot create the folder");
+    check_refused(place.tune("--config small.yaml --out ''"), "--out: is empty");
     check_refused(place.tune("--config small.yaml --out /proc/o"), "/proc/o: cannot create the folder");
     check_refused(place.tune("--config small.yaml --out /proc"), "/proc/provenance.yaml: ");
     CHECK(read_text(place.path() / "file") == "precious");

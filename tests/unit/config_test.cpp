@@ -186,6 +186,7 @@ TEST_CASE("errors name the line, the value and the remedy") {
     check("fit:", "validation:\n  hidden_dims: [2884]\n  num_tokens: [1]\nfit:",
           "14: `hidden_dims` has 2884, not a multiple of 8 (16-byte vectors); write 2888 or another multiple");
     check("fit:", "validation:\n  hidden_dims: []\nfit:", "14: `num_tokens` is missing in `validation`; add it");
+    check("sessions: 2", "sessions:", "11: `sessions` is not a single value; write an integer");
     check("0.05", "nan", "14: `guard_band` is `nan`; write a number");
 }
 

@@ -124,5 +124,6 @@ TEST_CASE("crossover ranges refuses what it cannot answer") {
     check("--hidden-dim 8192 --quant fp6" + rest, "none, fp8, fp4");
     check("--hidden-dim 8192 --world-size 16 --max-num-batched-tokens 100", "n=8 allreduce_residual_rmsnorm");
     check("--hidden-dim 8192 --world-size 2 --max-num-batched-tokens 0", "--max-num-batched-tokens");
+    check("--hidden-dim 8192 --world-size 2 --max-num-batched-tokens 9223372036854775807", "write 1 to 1099511627776");
     check("--hidden-dim 8192 --world-size 2", "max-num-batched-tokens");
 }

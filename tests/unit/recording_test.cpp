@@ -229,7 +229,11 @@ TEST_CASE("a replay's samples give way, measured ones do not") {
     record.source = "recording";
     const std::vector<Sample> samples = test::small_samples(test::small_config());
     begin_run(folder.path(), record, false).append(std::span(samples).first(5));
-    begin_run(folder.path(), record, false).append(std::span(samples).first(3));
+    {
+        Journal journal = begin_run(folder.path(), record, false);
+        journal.append(std::span(samples).first(3));
+        CHECK_THROWS_AS(begin_run(folder.path(), record, false), InputError); // not while they are being written
+    }
     CHECK(read_samples(folder.path() / "samples.csv").size() == 3);
 
     record.source = "gpu";

@@ -3,7 +3,7 @@
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/options.hpp"
 #include "tuner/cli/words.hpp"
-#include "tuner/config.hpp"
+#include "tuner/config_yaml.hpp"
 #include "tuner/plugins/library.hpp"
 #include "tuner/roles.hpp"
 #include "tuner/samples/journal.hpp"
@@ -166,6 +166,9 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     return request;
 }
 
+/// What the options came to, if it is a config that can be measured.
+Config checked(const Config& config) { return parse_config(to_node(config), "command line"); }
+
 } // namespace
 
 int run_bench(const std::vector<std::string>& arguments) {
@@ -173,7 +176,7 @@ int run_bench(const std::vector<std::string>& arguments) {
     if (!request) return 0;
     if (request->only_print) {
         request->config.world_sizes = {request->world_size != 0 ? request->world_size : 2};
-        std::cout << to_yaml(request->config);
+        std::cout << to_yaml(checked(request->config));
         return 0;
     }
 #ifdef CROSSOVER_HAS_CUDA
@@ -188,9 +191,8 @@ int run_bench(const std::vector<std::string>& arguments) {
     if (request->world_size == 0) // the largest world there are kernels for
         while ((world_size & (world_size - 1)) != 0 || world_size > 8) --world_size;
     request->config.world_sizes = {world_size};
+    const Config config = checked(request->config);
     const ScratchFolder folder;
-    write_atomically(folder.path() / "config.yaml", to_yaml(request->config));
-    const Config config = read_config(folder.path() / "config.yaml"); // the config's own checks
     RunRecord record;
     if (!measure_on_gpus(config, folder.path(), false, record)) return 0;
 

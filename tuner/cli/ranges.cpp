@@ -88,9 +88,10 @@ int run_ranges(const std::vector<std::string>& arguments) {
     key.dtype = word_option("--dtype", dtype, kDTypes);
     key.quant = word_option("--quant", quant, kQuants);
     check_hidden_dim(hidden_dim);
-    if (max_tokens < 1 || max_tokens > std::int64_t{1} << 40)
+    constexpr std::int64_t kMostTokens = std::int64_t{1} << 40;
+    if (max_tokens < 1 || max_tokens > kMostTokens)
         throw InputError("--max-num-batched-tokens", std::to_string(max_tokens) + " is no number of tokens",
-                         "write 1 or more");
+                         "write 1 to " + std::to_string(kMostTokens));
 
     const Table table = read_table(path);
     const std::vector<TokenRange> ranges = token_ranges(cell_in(table, path, key), hidden_dim, max_tokens);

@@ -242,13 +242,21 @@ void write_samples(const std::filesystem::path& path, std::span<const Sample> sa
     write_atomically(path, samples_csv(samples));
 }
 
-Journal::Journal(const std::filesystem::path& path, bool resume) : path_(path) {
-    file_.reset(std::fopen(path.c_str(), "abe"));
-    if (!file_) fail_to_write(path_);
-    // Held until the journal is closed. Some network file systems have no locks; they get none.
-    if (::flock(::fileno(file_.get()), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        throw InputError(path_.string(), "another run is writing it", "wait for it, or name another folder");
+Journal::File Journal::open_locked(const std::filesystem::path& path) {
+    File file(std::fopen(path.c_str(), "abe"));
+    if (!file) fail_to_write(path);
+    // Held until the file is closed. Some network file systems have no locks; they get none.
+    if (::flock(::fileno(file.get()), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        throw InputError(path.string(), "another run is writing it", "wait for it, or name another folder");
+    return file;
+}
 
+void Journal::clear(const std::filesystem::path& path) {
+    const File file = open_locked(path);
+    if (::ftruncate(::fileno(file.get()), 0) != 0) fail_to_write(path);
+}
+
+Journal::Journal(const std::filesystem::path& path, bool resume) : path_(path), file_(open_locked(path)) {
     Contents contents = parse_contents(read_file(path_, "the samples"), path_.string(), CutOffRow::dropped);
     if (!resume && !contents.samples.empty())
         throw InputError(path_.string(), "holds " + std::to_string(contents.samples.size()) + " samples already",

@@ -39,19 +39,25 @@ class Journal {
     /// file that holds samples is an InputError (nothing is lost by accident). @throws InputError if another process
     /// has it open.
     Journal(const std::filesystem::path& path, bool resume);
+    /// Empties the file, whatever it holds. @throws InputError if another process has it open.
+    static void clear(const std::filesystem::path& path);
+
     /// What was there at start.
     const std::vector<Sample>& existing() const { return existing_; }
     void append(std::span<const Sample> samples);
 
   private:
-    void write(const std::string& text);
-
     struct Closer {
         void operator()(std::FILE* file) const noexcept { std::fclose(file); }
     };
+    using File = std::unique_ptr<std::FILE, Closer>;
+
+    static File open_locked(const std::filesystem::path& path);
+    void write(const std::string& text);
+
     std::filesystem::path path_;
     std::vector<Sample> existing_;
-    std::unique_ptr<std::FILE, Closer> file_;
+    File file_;
 };
 
 } // namespace crossover

@@ -73,6 +73,7 @@ void require_same_run(const std::filesystem::path& path, const RunRecord& then, 
 }
 
 void create_folder(const std::filesystem::path& folder) {
+    if (folder.empty()) throw InputError("--out", "is empty", "name a folder that you may write to");
     std::error_code error;
     std::filesystem::create_directories(folder, error);
     if (error || !std::filesystem::is_directory(folder))
@@ -123,7 +124,7 @@ Journal begin_run(const std::filesystem::path& folder, const RunRecord& record, 
     const bool has_record = std::filesystem::exists(provenance);
     if (std::filesystem::exists(samples)) {
         if (!resume && has_record && read_provenance(provenance).source == "recording") {
-            std::filesystem::remove(samples);
+            Journal::clear(samples);
         } else if (Journal journal(samples, resume); !journal.existing().empty()) { // throws unless it may go on
             if (!has_record)
                 throw InputError(samples.string(), "cannot resume without a provenance.yaml beside it",
