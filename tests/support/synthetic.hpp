@@ -18,7 +18,6 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <numeric>
 #include <random>
 #include <string>
 #include <tuple>
@@ -168,13 +167,13 @@ class Source : public SampleSource {
             timed.push_back(&sample);
             all.push_back(std::move(factors));
         }
-        std::vector<std::vector<double>> times(timed.size());
-        std::vector<std::size_t> open(timed.size());
-        std::iota(open.begin(), open.end(), std::size_t{0});
-        for (int done = 0; !open.empty(); open = imprecise(std::move(open), times, rule_)) {
-            done += next_replays(rule_, done);
-            for (const std::size_t i : open) times[i].assign(all[i].begin(), all[i].begin() + done);
-        }
+        const auto times =
+            replay_contenders(timed.size(), rule_, [&](const std::vector<std::size_t>& open, int done, int count) {
+                std::vector<std::vector<double>> more;
+                for (const std::size_t i : open)
+                    more.emplace_back(all[i].begin() + done, all[i].begin() + done + count);
+                return more;
+            });
         for (std::size_t i = 0; i < timed.size(); ++i) {
             timed[i]->latency_us = median(times[i]);
             timed[i]->replays = static_cast<int>(times[i].size());

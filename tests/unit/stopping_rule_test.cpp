@@ -89,3 +89,41 @@ TEST_CASE("replays end where they agree, and early where nothing can be won") {
     CHECK(imprecise(times, rule) == Open{0, 1});
     CHECK(crossover::imprecise(second, times, rule) == Open{1});
 }
+
+TEST_CASE("contenders are replayed until the rule has enough of each") {
+    // Steady and fastest; spread by 1.5 %; as spread, but 20 % behind; in two heaps to the end.
+    const auto time = [](std::size_t contender, int replay) {
+        const double spread = 0.015 * (replay % 5 - 2);
+        return contender == 0   ? 10.0
+               : contender == 1 ? 10.1 * (1 + 0.3 * spread)
+               : contender == 2 ? 12 * (1 + spread / 2)
+                                : (replay % 2 == 0 ? 10.0 : 10.5);
+    };
+    using Open = std::vector<std::size_t>;
+    std::vector<std::pair<Open, int>> asked; // who, after how many
+    const auto replay = [&](const Open& open, int done, int count) {
+        asked.emplace_back(open, done);
+        std::vector<std::vector<double>> times;
+        for (const std::size_t contender : open) {
+            times.emplace_back();
+            for (int i = done; i < done + count; ++i) times.back().push_back(time(contender, i));
+        }
+        return times;
+    };
+    const auto counts = [](const std::vector<std::vector<double>>& times) {
+        std::vector<std::size_t> result;
+        for (const std::vector<double>& each : times) result.push_back(each.size());
+        return result;
+    };
+    const auto times = replay_contenders(4, {.trials = 12, .precision = 0.0025}, replay);
+    CHECK(asked == std::vector<std::pair<Open, int>>{{{0, 1, 2, 3}, 0}, {{1, 3}, 5}, {{3}, 10}});
+    CHECK(counts(times) == std::vector<std::size_t>{5, 10, 5, 12});
+    for (std::size_t contender = 0; contender < times.size(); ++contender)
+        for (std::size_t i = 0; i < times[contender].size(); ++i)
+            CHECK(times[contender][i] == time(contender, static_cast<int>(i)));
+
+    asked.clear();
+    CHECK(counts(replay_contenders(2, {.trials = 7, .precision = 0}, replay)) == std::vector<std::size_t>{7, 7});
+    CHECK(asked.size() == 1);
+    CHECK(replay_contenders(0, {}, replay).empty());
+}

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <numeric>
-#include <utility>
 
 namespace crossover {
 namespace {
@@ -84,19 +82,16 @@ std::vector<std::vector<double>> replay(const std::vector<GraphExec>& graphs, co
 std::vector<GraphTime> time_interleaved(const std::vector<GraphExec>& graphs, Communicator& comm,
                                         DeviceBarrier& barrier, const TimingOptions& options, cudaStream_t stream) {
     for (const GraphExec& graph : graphs) graph.upload(stream);
-    std::vector<std::vector<double>> times(graphs.size());
-    std::vector<std::size_t> open(graphs.size());
-    std::iota(open.begin(), open.end(), std::size_t{0});
-    for (int done = 0, rounds = 0; !open.empty(); open = imprecise(std::move(open), times, options.rule)) {
+    int rounds = 0;
+    const auto replay_more = [&](const std::vector<std::size_t>& open, int done, int count) {
         const int warmup = done == 0 ? options.warmup : 0;
-        const int timed = next_replays(options.rule, done);
-        const auto more =
-            replay(graphs, {.graphs = open, .first = rounds, .count = warmup + timed}, comm, barrier, options, stream);
-        for (std::size_t i = 0; i < open.size(); ++i)
-            times[open[i]].insert(times[open[i]].end(), more[i].begin() + warmup, more[i].end());
-        done += timed;
-        rounds += warmup + timed;
-    }
+        auto times =
+            replay(graphs, {.graphs = open, .first = rounds, .count = warmup + count}, comm, barrier, options, stream);
+        for (std::vector<double>& mine : times) mine.erase(mine.begin(), mine.begin() + warmup);
+        rounds += warmup + count;
+        return times;
+    };
+    const std::vector<std::vector<double>> times = replay_contenders(graphs.size(), options.rule, replay_more);
     std::vector<GraphTime> result;
     for (const std::vector<double>& mine : times)
         result.push_back({median(mine), quantile(mine, 0.1), quantile(mine, 0.9), static_cast<int>(std::ssize(mine))});

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 namespace crossover {
 namespace {
@@ -69,6 +70,21 @@ std::vector<std::size_t> imprecise(std::vector<std::size_t> open, std::span<cons
                relative_error_of_median(times[i]) <= rule.precision + kPerBehind * std::log(median(times[i]) / fastest);
     });
     return open;
+}
+
+std::vector<std::vector<double>> replay_contenders(std::size_t contenders, const ReplayRule& rule,
+                                                   const ReplayMore& replay) {
+    std::vector<std::vector<double>> times(contenders);
+    std::vector<std::size_t> open(contenders);
+    std::iota(open.begin(), open.end(), std::size_t{0});
+    for (int done = 0; !open.empty(); open = imprecise(std::move(open), times, rule)) {
+        const int count = next_replays(rule, done);
+        const std::vector<std::vector<double>> more = replay(open, done, count);
+        for (std::size_t i = 0; i < open.size(); ++i)
+            times[open[i]].insert(times[open[i]].end(), more[i].begin(), more[i].end());
+        done += count;
+    }
+    return times;
 }
 
 } // namespace crossover

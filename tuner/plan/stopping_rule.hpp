@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
@@ -45,5 +46,13 @@ int next_replays(const ReplayRule& rule, int done);
 /// that has ended is not opened again: the fastest median moves, but all that are open have as many replays.
 std::vector<std::size_t> imprecise(std::vector<std::size_t> open, std::span<const std::vector<double>> times,
                                    const ReplayRule& rule);
+
+/// Replays those of `open` (indices of contenders), which have had `done`, `count` times more: their times, in the
+/// order of `open`.
+using ReplayMore =
+    std::function<std::vector<std::vector<double>>(const std::vector<std::size_t>& open, int done, int count)>;
+/// All times of each contender, replayed in turns until the rule has enough.
+std::vector<std::vector<double>> replay_contenders(std::size_t contenders, const ReplayRule& rule,
+                                                   const ReplayMore& replay);
 
 } // namespace crossover
