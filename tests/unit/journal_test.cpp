@@ -111,6 +111,7 @@ TEST_CASE("malformed rows") {
     check(",8,4,", ",8,-4,", "num_tokens is `-4`");
     check(",64,", ",128,", "message_bytes is 128, but num_tokens x hidden_dim x element size is 64");
     check(",1.5,", ",nan,", "latency_us is `nan`");
+    check(",1.5,", ",inf,", "latency_us is `inf`");
     check(",1.5,", ",1.5us,", "latency_us is `1.5us`");
     check(",1.4,", ",-1,", "p10_us is `-1`");
     check(",ok,", ",good,", "unknown status `good`");

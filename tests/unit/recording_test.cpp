@@ -211,16 +211,26 @@ TEST_CASE("a run is only continued as what it was") {
     CHECK(error([](RunRecord& r) { r.config->workspace_limit_bytes = 1 << 20; }).find("`config.fit.workspace_limit") !=
           std::string::npos);
     CHECK(error([](RunRecord& r) { r.source = "recording"; }).find("`source`") != std::string::npos);
-    // More sessions, another fit, another day.
+    CHECK(error([](RunRecord& r) { r.provenance.extra["recording"] = "another"; }).find("extra.recording") !=
+          std::string::npos);
+    // More sessions, a budget, other held-out shapes, another fit, another day.
     CHECK(error([](RunRecord& r) {
               r.config->sessions = 9;
+              r.provenance.sessions = 9;
+              r.provenance.samples = 99;
+              r.config->budget_samples = 99;
+              r.config->budget_seconds = 9;
+              r.config->validation_hidden_dims = {1024};
+              r.config->validation_num_tokens = {3};
               r.config->guard_band = 0.1;
               r.provenance.date = "2026-10-01";
               r.provenance.extra["host"] = "b";
           }) == "no error");
 
     std::filesystem::remove(out / "provenance.yaml");
-    CHECK_THROWS_AS(begin_run(out, record, true), InputError);
+    const std::string lost = (out / "samples.csv").string() + ": cannot resume without a provenance.yaml beside it; "
+                                                              "put it back, or name another folder with --out";
+    CHECK_THROWS_WITH_AS(begin_run(out, record, true), lost.c_str(), InputError);
 }
 
 TEST_CASE("a replay's samples give way, measured ones do not") {

@@ -6,6 +6,7 @@
 #include "tuner/error.hpp"
 #include "tuner/plan/validation.hpp"
 #include "tuner/roles.hpp"
+#include "tuner/samples/recording.hpp"
 
 #include <doctest/doctest.h>
 
@@ -166,6 +167,7 @@ TEST_CASE("commands: a run with candidates is replayed, evaluated and compared w
     write_provenance(folder.path() / "theirs" / "provenance.yaml", record);
     write_samples(folder.path() / "theirs" / "samples.csv", samples);
     folder.write("small.yaml", to_yaml(config));
+    CHECK(choose_recording({folder.path() / "theirs"}, config, {}) == folder.path() / "theirs");
 
     const CommandResult replay = run("tune --recording theirs --config small.yaml --out o");
     CAPTURE(replay.output);
