@@ -63,7 +63,7 @@ TEST_CASE("samples and a record of two machines make no table") {
                          "give the samples and the provenance of one run",
                          InputError);
     samples[3].sku = "Synthetic";
-    samples[3].compute_capability = "8.0";
+    for (Sample& sample : samples) sample.compute_capability = "8.0";
     CHECK_THROWS_AS(table_of(config, samples, record), InputError);
 }
 
