@@ -152,6 +152,34 @@ TEST_CASE("zero, absent and the warning") {
     CHECK(fp4.find("# 8: not measured; WARNING") == std::string::npos); // nothing is fused there
 }
 
+TEST_CASE("notes say what one number does not, and no more") {
+    Table table = test::empty_table("NVIDIA H200", "9.0");
+    const auto has = [&](const std::string& words) {
+        return emit_vllm(std::span(&table, 1), {}).find(words) != std::string::npos;
+    };
+    table.cells = {test::measured_cell(2, 1 << 20, 8 << 20), test::measured_cell(2, 1 << 20, 8 << 20, Quant::fp8)};
+    CHECK_FALSE(has("# 2: "));
+    table.cells[1].oneshot->max_bytes = 1 << 19;
+    CHECK(has("# 2: quant fp8: fused 8388608 B, oneshot 524288 B"));
+    table.cells.pop_back();
+
+    Cell& cell = table.cells.front();
+    cell.oneshot->limited_by = LimitedBy::range; // below twoshot's
+    CHECK_FALSE(has("not measured above"));
+    cell.twoshot->limited_by = LimitedBy::range;
+    CHECK(has("# 2: not measured above"));
+    cell.intervals = {{0, 65536, "oneshot"},
+                      {65537, 131072, "twoshot"},
+                      {131073, 1 << 20, "oneshot"},
+                      {(1 << 20) + 1, 8 << 20, "twoshot"},
+                      {(8 << 20) + 1, std::nullopt, "nccl_fused_norm"}};
+    CHECK(has("# 2: one cut instead of 5 intervals"));
+    cell = test::measured_cell(2, 0, 0);
+    CHECK(has("# 2: not measured below 4096 B"));
+    cell.measured_min_bytes = 0; // a table that does not say it
+    CHECK_FALSE(has("not measured below"));
+}
+
 TEST_CASE("tables of several capabilities share the dicts") {
     if (!test::has("python3 --version", "python3")) return;
     Table blackwell = table_with("NVIDIA GB300", {test::measured_cell(4, 4 << 20, 64 << 20)});
