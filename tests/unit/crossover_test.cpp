@@ -41,3 +41,21 @@ TEST_CASE("a crossing is interpolated and not bent by a step beside it") {
     CHECK(find_crossing(std::vector<RatioPoint>{{16, 0.2}, {17, 0.1}}).kind == Crossing::Kind::never);
     CHECK(find_crossing(std::vector<RatioPoint>{{16, -0.2}, {17, -0.1}}).kind == Crossing::Kind::always);
 }
+
+TEST_CASE("an interval holds the sessions that never cross, or always") {
+    const auto at = [](double crossing) {
+        std::vector<RatioPoint> curve;
+        for (int i = 10; i <= 24; ++i) curve.push_back({static_cast<double>(i), 0.1 * (i - crossing)});
+        return curve;
+    };
+    std::vector<std::vector<RatioPoint>> sessions(9, at(19.5));
+    CHECK_FALSE(crossing_interval(std::span(sessions).first(1)));
+    CHECK((*crossing_interval(sessions))[0] == Approx(19.5));
+    CHECK((*crossing_interval(sessions))[1] == Approx(19.5));
+    sessions.push_back(at(9)); // one of ten: the t interval alone would begin at 16.4
+    CHECK((*crossing_interval(sessions))[0] == Approx(10));
+    CHECK((*crossing_interval(sessions))[1] < 24);
+    sessions.back() = at(25);
+    CHECK((*crossing_interval(sessions))[0] > 10);
+    CHECK((*crossing_interval(sessions))[1] == Approx(24));
+}

@@ -49,6 +49,7 @@ TEST_CASE("few tokens: a row of eight units in one CTA, a longer one spread with
     for (const std::int64_t num_tokens : {1, 4, 32}) {
         CHECK(cluster_size(num_tokens, 1024) == 1);
         CHECK(cluster_size(num_tokens, 2048) == 1);
+        CHECK(cluster_size(num_tokens, 2304) == 2); // nine units
         CHECK(cluster_size(num_tokens, 4096) == 4);
         CHECK(cluster_size(num_tokens, 6144) == 4);
         CHECK(cluster_size(num_tokens, 8192) == 8);

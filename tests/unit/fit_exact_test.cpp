@@ -83,6 +83,36 @@ TEST_CASE("an algorithm that did not run for one hidden_dim is not used at that 
     CHECK(select_algorithm(cell, 128 << 10) == "oneshot");
 }
 
+TEST_CASE("a point that failed once is barred, one that ran once is not") {
+    const auto cell_with = [](SampleStatus first, SampleStatus second) {
+        std::vector<Sample> samples;
+        for (const std::int64_t count : {1, 4, 16})
+            add_twice(samples, point(count), {{"nccl_fused_norm", 20}, {"oneshot", 10}});
+        for (Sample& sample : samples)
+            if (sample.point == point(4) && sample.algorithm == "oneshot")
+                sample.status = sample.session == 0 ? first : second;
+        return fit_one(samples);
+    };
+    using enum SampleStatus;
+    for (const auto& [first, second] : {std::pair(failed, ok), std::pair(ok, failed), std::pair(failed, skipped)}) {
+        const Cell cell = cell_with(first, second);
+        CHECK(select_algorithm(cell, 32 << 10) == "nccl_fused_norm");
+        CHECK(cell.note.starts_with("oneshot failed at 1 points"));
+    }
+    const Cell cell = cell_with(skipped, ok);
+    CHECK(select_algorithm(cell, 32 << 10) == "oneshot");
+    CHECK(cell.note.empty());
+}
+
+TEST_CASE("the floor is no algorithm, and of two that are as fast twoshot is chosen") {
+    std::vector<Sample> samples;
+    for (const std::int64_t count : {1, 4, 16})
+        add_twice(samples, point(count), {{"nccl_fused_norm", 20}, {"oneshot", 10}, {"twoshot", 10}, {"floor", 1}});
+    const Cell cell = fit_one(samples);
+    CHECK(cell.baseline == "nccl_fused_norm");
+    CHECK(select_algorithm(cell, 32 << 10) == "twoshot");
+}
+
 TEST_CASE("two limits cost what they lose at the worst point") {
     std::vector<Sample> samples;
     for (const std::int64_t count : {1, 4, 16, 64, 256})

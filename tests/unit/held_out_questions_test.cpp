@@ -105,6 +105,11 @@ TEST_CASE("held-out shapes are measured with the launch that the table has, if t
     config.sessions = 4;
     std::vector<Sample> samples = fitted(3, times);
     CHECK(make_validation_plan(config, 16, launches)->next(1, samples) == first_look);
+    const LaunchesAt elsewhere = [&](std::string_view algorithm, const Point& at) {
+        return at == kHeldOut ? std::vector<std::string>() : launches(algorithm, at);
+    };
+    CHECK(make_validation_plan(config, 16, elsewhere)->next(1, samples) ==
+          std::vector<Trial>{{kHeldOut, config.algorithms}});
     const auto nowhere = [](const Point&) { return false; };
     CHECK(make_validation_plan(config, 16, launches, nowhere)->next(1, samples).empty());
 

@@ -1,6 +1,8 @@
 /// Launches against each other and the default, on times that are written down: segments, and the rows they become.
 #include "tests/support/written_samples.hpp"
+#include "tuner/fit/fit.hpp"
 #include "tuner/fit/launches.hpp"
+#include "tuner/fit/regret.hpp"
 
 #include <doctest/doctest.h>
 
@@ -96,4 +98,19 @@ TEST_CASE("the default was not chosen for being low: all its times count") {
     for (const Sample& sample : as_launched(samples, {}, true))
         if (sample.algorithm == "oneshot") times.push_back(sample.latency_us);
     CHECK(times == std::vector<double>{10, 11});
+}
+
+TEST_CASE("the regret of a table is that of the launches that it has") {
+    std::vector<Sample> samples;
+    for (const int session : {0, 1})
+        for (const std::int64_t count : {1, 2, 4})
+            add(samples, session, point(count), {{"oneshot", 12}, {kA, 10}, {"nccl_fused_norm", 11}});
+    const std::vector<Cell> cells = fit_cells(samples, {});
+    const RegretReport report = regret_report(samples, cells);
+    REQUIRE(report.points.size() == 3);
+    for (const PointRegret& at : report.points) {
+        CHECK(at.chosen == "oneshot");
+        CHECK(at.chosen_us == doctest::Approx(10));
+        CHECK(at.regret() == doctest::Approx(0));
+    }
 }

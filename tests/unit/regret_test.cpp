@@ -87,6 +87,12 @@ TEST_CASE("nccl is the fastest of NCCL's algorithms, whatever our own all-reduce
     for (const PointRegret& point : report.points) CHECK(point.chosen.starts_with("nccl_"));
 }
 
+TEST_CASE("rules for all-reduces say nothing of MoE patterns") {
+    const Point point{{.pattern = Pattern::moe_dispatch_even, .quant = Quant::fp4, .world_size = 8}, 4096, 8};
+    for (const char* const name : {"vllm", "always-nccl"})
+        CHECK(choose(read(name), "9.0", point) == algorithm::not_measured);
+}
+
 TEST_CASE("points that nothing can be said about are counted, not skipped silently") {
     std::vector<Sample> measured = samples();
     measured[4].status = SampleStatus::failed; // oneshot at 64 tokens
@@ -95,6 +101,9 @@ TEST_CASE("points that nothing can be said about are counted, not skipped silent
     CHECK(report.points.size() == 1);
     CHECK(report.not_sampled == 1);
     CHECK(report.missing == std::vector<std::string>{"oneshot"});
+    const RegretReport unknown = regret_report(measured, always("another"));
+    CHECK(unknown.not_sampled == 2);
+    CHECK(unknown.missing == std::vector<std::string>{"another"}); // once
     const RegretReport silent = regret_report(measured, always(std::string(algorithm::not_measured)));
     CHECK(silent.points.empty());
     CHECK(silent.not_covered == 2);

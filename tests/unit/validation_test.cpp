@@ -10,6 +10,8 @@
 #include <optional>
 #include <random>
 #include <set>
+#include <string>
+#include <tuple>
 
 using namespace crossover;
 
@@ -142,6 +144,11 @@ TEST_CASE("a loss that stands is told, and the search looks beside it again") {
         CHECK_FALSE(sessions_of(usual, point).contains(3));
         CHECK(sessions_of(samples, point).contains(3));
     }
+    // What lies beside two of them is measured once.
+    std::set<std::tuple<int, Point, std::string>> once;
+    const std::vector<Sample> of_two = samples_if_slow({hole, {machine.cell, 5120, 24}});
+    CHECK(standing_losses(config, of_two).size() == 2);
+    for (const Sample& sample : of_two) CHECK(once.emplace(sample.session, sample.point, sample.algorithm).second);
     // No limit is fitted to it, and it counts.
     const Cell cell = cell_of(config, samples);
     CHECK(cell.oneshot == cell_of(config, usual).oneshot);
@@ -172,7 +179,7 @@ TEST_CASE("the same samples after being killed anywhere") {
         slowed(synthetic::measure(machine), "oneshot", {{machine.cell, 7168, 5}}, {0, 1, 2, 3});
     const std::vector<Sample> whole = run(config, recorded);
     CHECK(standing_losses(config, whole).size() == 1);
-    for (std::size_t kept = 1; kept < whole.size(); kept += 13)
+    for (std::size_t kept = 1; kept < whole.size(); ++kept)
         CHECK(run(config, recorded, {whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(kept)}) == whole);
 }
 
