@@ -21,7 +21,7 @@ device::Arguments local_arguments(const FusedAllReduce& call, const LaunchParame
 
 /// CTAs of device::kMaxThreads threads that a multiprocessor can hold at a time: as many as the kernel's registers
 /// allow.
-int ctas_per_multiprocessor(Fused algorithm, int world_size, Quant quant, int cluster_size, int units_per_warp);
+int ctas_per_multiprocessor(Fused algorithm, int world_size, int units_per_warp);
 
 /// Clusters of the launch's size and threads that fit on a GPU beside each other, at least 1, where `ctas` CTAs of
 /// device::kMaxThreads threads, or as many threads in smaller ones, are on a multiprocessor.

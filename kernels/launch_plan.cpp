@@ -137,8 +137,7 @@ SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Worksp
     slots.push_stage_bytes = slots.push_sender_bytes * static_cast<std::size_t>(world - 1);
     if (gathers)
         slots.gather_stage_bytes =
-            units *
-            static_cast<std::size_t>(sharded ? payload_vectors(call.dtype, call.quant) * kVectorBytes : kUnitBytes);
+            units * static_cast<std::size_t>(sharded ? payload_bytes(call.dtype, call.quant) : kUnitBytes);
     // Sharded, one pushed stage serves n rows, each another rank's.
     const std::size_t rows_a_stage = sharded ? static_cast<std::size_t>(world) : 1;
     const std::size_t row_bytes = slots.gather_stage_bytes + slots.push_stage_bytes / rows_a_stage;
@@ -197,10 +196,8 @@ std::optional<std::string> unsupported(Fused algorithm, const FusedAllReduce& ca
     return std::nullopt;
 }
 
-int ctas_per_multiprocessor(Fused algorithm, int world_size, Quant quant, int cluster_size, int units_per_warp) {
-    // Not with clusters of more than two: an H200 takes no more than 62 of 4 CTAs of 512 threads beside each other.
-    if (algorithm != Fused::oneshot || cluster_size > 2) return 1;
-    return oneshot_ctas_per_multiprocessor(world_size, units_per_warp, quant);
+int ctas_per_multiprocessor(Fused algorithm, int world_size, int units_per_warp) {
+    return algorithm == Fused::oneshot ? oneshot_ctas_per_multiprocessor(world_size, units_per_warp) : 1;
 }
 
 int resident_clusters(const LaunchParameters& launch, int ctas, int multiprocessors) {
@@ -234,8 +231,7 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
     const std::int64_t bytes = call.num_tokens * call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype));
     const bool large = bytes > 16 << 20;
     const auto resident = [&](int units_per_warp) {
-        return ctas_per_multiprocessor(algorithm, workspace.peers.world_size, call.quant, launch.cluster_size,
-                                       units_per_warp);
+        return ctas_per_multiprocessor(algorithm, workspace.peers.world_size, units_per_warp);
     };
     int per_warp = large && per_cta > 4 && resident(1) == 1 ? 2 : 1;
     while (per_warp < kMaxUnitsPerWarp && ceil_div(per_cta, per_warp) > kWarps) per_warp *= 2;

@@ -11,7 +11,7 @@ namespace crossover {
 namespace device {
 
 template <DType D, int N, Quant Q, int K>
-__global__ void __launch_bounds__(kMaxThreads, oneshot_ctas_per_multiprocessor(N, K, Q))
+__global__ void __launch_bounds__(kMaxThreads, oneshot_ctas_per_multiprocessor(N, K))
     oneshot_kernel(const __grid_constant__ Arguments a) {
     CROSSOVER_SHARED(RowSum::Shared, shared);
     CROSSOVER_SHARED(unsigned, generation);

@@ -117,7 +117,7 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
         epilogue.finish(r, row, row_sum, [&] {
 #pragma unroll
             for (int k = 0; k < K; ++k)
-                if (place.has(k)) store_slot(slot(k), empty_vector());
+                if (place.has(k)) store_slot(slot(k), empty());
         });
         row.advance();
     };

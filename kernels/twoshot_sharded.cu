@@ -11,7 +11,8 @@
 /// tokens, ranks and clusters divide each other.
 ///
 /// A cluster's tokens are an odd number of tokens apart (launch_plan.cpp), so each n consecutive ones have n owners.
-/// Rings: a slot has one sending and one receiving thread for each row.
+/// Rings: a slot has one sending thread and one that empties it (of fp4's side words, after the others of its warp that
+/// receive it, too).
 /// Pushed, a stage for each row that this rank owns, every n-th: a thread that pushes row i to rank r has consumed or
 /// served row i − ahead − 1 − behind and all before. With S stages the slot held row i − S·n, which r has emptied
 /// before it sent that row, if S·n ≥ ahead + behind + n.
@@ -32,29 +33,35 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
     const int rank = a.peers.rank;
     const Epilogue<D, Q, K> epilogue(a, place);
     const Payload<D, Q, K> payload(a, place);
+    using Piece = typename Payload<D, Q, K>::Piece;
+    constexpr int kPieces = Payload<D, Q, K>::kPieces;
     RowSum row_sum(shared, a, place);
-    std::byte* const local = a.peers.base[rank];
-    Control* const control = reinterpret_cast<Control*>(local);
+    Control* const control = reinterpret_cast<Control*>(a.peers.base[rank]);
     Patience patience(a.peers, a.timeout_ns);
     RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), served = pushed;
     RingPosition gathered(a.slots.gather_stages, a.slots.gather_stage_bytes), consumed = gathered;
     PeriodicFence fence(a.slots.fence_rows);
-    const auto owner = [&](int iteration) { return static_cast<int>(place.token(a, iteration) % N); };
 
+    const Row first(a, place);
+    // 32 bits are enough: N divides 2^32.
+    const auto owner = [&](int iteration) {
+        return static_cast<int>((static_cast<unsigned>(place.cluster) +
+                                 static_cast<unsigned>(iteration) * static_cast<unsigned>(a.clusters)) %
+                                N);
+    };
     Vector x[K]; // of the row to be pushed next, if another rank owns it
     const auto load = [&](int iteration) {
         if (owner(iteration) == rank) return;
+        const Vector* const row = static_cast<const Vector*>(a.input) + first.after(iteration).vector;
 #pragma unroll
         for (int k = 0; k < K; ++k)
-            if (place.has(k)) x[k] = load_tensor(a.input, place.vector(a, place.token(a, iteration), k));
+            if (place.has(k)) x[k] = load_tensor(row, k * kWarp);
     };
     // Offsets from a rank's base, without stage.
     const std::size_t slots =
         kControlBytes + enter_launch(control, generation) * a.slots.generation_bytes + blockIdx.x * a.slots.cta_bytes;
     const std::size_t push_slots = slots + place.local_unit * kUnitBytes + place.lane * kVectorBytes;
-    // A lane beyond the payload looks at its last slot, and leaves it as it is.
-    const std::size_t gather_slots = slots + a.slots.gather_offset + place.local_unit * payload.kBytes +
-                                     min(place.lane, payload.kVectors - 1) * kVectorBytes;
+    const std::size_t gather_slots = slots + a.slots.gather_offset;
 
     pdl_wait();
     load(0);
@@ -73,55 +80,70 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
     };
 
     const auto serve = [&](int iteration) {
-        const std::int64_t token = place.token(a, iteration);
+        const Row row = first.after(iteration);
+        // The residual's rows are those that this rank owns.
+        const std::int64_t compact = row.vector - std::int64_t{row.token - row.token / N} * a.vectors_per_row;
+        std::byte* const stage = a.peers.base[rank] + push_slots + served.offset();
+        const auto slot = [&](int other, int k) { return stage + other * a.slots.push_sender_bytes + k * kUnitBytes; };
         epilogue.begin(row_sum);
-        Vector r[K];
+        Vector residual[K], r[K];
+#pragma unroll
+        for (int k = 0; k < K; ++k)
+            if (place.has(k)) residual[k] = load_tensor(a.residual_in, compact + k * kWarp);
 #pragma unroll
         for (int k = 0; k < K; ++k) {
             r[k] = Vector{};
             if (!place.has(k)) continue;
-            const Vector* const own = static_cast<const Vector*>(a.input) + place.vector(a, token, k);
-            const Vector residual = load_tensor(a.residual_in, place.vector(a, token / N, k));
-            std::byte* const stage = local + push_slots + served.offset() + k * kUnitBytes;
-            const auto slot = [&](int other) { return stage + other * a.slots.push_sender_bytes; };
-            r[k] = reduced<D>(receive_sum<D, N>(own, slot, rank, iteration, patience), true, residual);
-            empty_slots<N - 1>(slot);
+            const Vector* const own = static_cast<const Vector*>(a.input) + row.vector + k * kWarp;
+            const auto sum = receive_sum<D, N>(
+                own, [&](int other) { return slot(other, k); }, rank, iteration, patience);
+            r[k] = reduced<D>(sum, true, residual[k]);
         }
         epilogue.give_squares(r, row_sum);
 #pragma unroll
-        for (int k = 0; k < K; ++k)
-            if (place.has(k)) store_tensor(a.residual_out, place.vector(a, token / N, k), r[k]);
+        for (int k = 0; k < K; ++k) {
+            if (!place.has(k)) continue;
+            empty_slots<N - 1>([&](int other) { return slot(other, k); });
+            store_tensor(a.residual_out, compact + k * kWarp, r[k]);
+        }
         if (!row_sum.takes_part()) return;
         const float rstd = epilogue.rstd(row_sum);
 #pragma unroll
         for (int k = 0; k < K; ++k) {
             if (k >= place.units) continue;
-            const Vector v = payload.of(epilogue, epilogue.normed(r[k], rstd, k), k);
-            if (payload.has(k)) {
+            const Quantized<D, Q> q = epilogue.quantized(epilogue.normed(r[k], rstd, k));
+            const auto pieces = payload.pieces(q);
+            if (place.has(k)) {
 #pragma unroll
-                for (int hop = 1; hop < N; ++hop) // every rank begins with another one
-                    store_slot(a.peers.base[(rank + hop) % N] + gather_slots + gathered.offset() + k * payload.kBytes,
-                               v);
+                for (int hop = 1; hop < N; ++hop) { // every rank begins with another one
+                    std::byte* const stage = a.peers.base[(rank + hop) % N] + gather_slots + gathered.offset();
+#pragma unroll
+                    for (int piece = 0; piece < kPieces; ++piece)
+                        if (payload.leads(piece)) store_slot(stage + payload.offset(k, piece), pieces.at[piece]);
+                }
             }
-            payload.write(v, token, k);
+            epilogue.write(q, row, k);
         }
     };
 
     const auto consume = [&](int iteration) {
-        if (place.units > 0) {
-            std::byte* const stage = local + gather_slots + consumed.offset();
-            Vector v[K];
-            const auto slot = [&](int k) { return stage + min(k, place.units - 1) * payload.kBytes; };
-            const auto mine = [&](int k) { return payload.has(k); };
-            receive<K>(
-                v, slot, mine, [&](int) { return owner(iteration); }, iteration, patience);
+        if (place.units == 0) return;
+        const Row row = first.after(iteration);
+        std::byte* const stage = a.peers.base[rank] + gather_slots + consumed.offset();
+        Piece received[K * kPieces];
+        // Slots are of whole units, so a lane beyond the row's end looks at some that stay empty.
+        receive<K * kPieces>(
+            received, [&](int i) { return stage + payload.offset(min(i / kPieces, place.units - 1), i % kPieces); },
+            [&](int i) { return place.has(i / kPieces); }, [&](int) { return owner(iteration); }, iteration, patience);
+        // All have seen what one of them empties; and the warp goes on as one: 2–7 % (none, 4–64 MiB, 2 ranks).
+        __syncwarp();
 #pragma unroll
-            for (int k = 0; k < K; ++k)
-                if (mine(k)) store_slot(slot(k), empty_vector());
-            __syncwarp(); // a lane that the payload leaves out must not push as if it had waited
+        for (int k = 0; k < K; ++k) {
+            if (!place.has(k)) continue;
 #pragma unroll
-            for (int k = 0; k < K; ++k)
-                if (k < place.units) payload.write(v[k], place.token(a, iteration), k);
+            for (int piece = 0; piece < kPieces; ++piece)
+                if (payload.leads(piece)) store_slot(stage + payload.offset(k, piece), empty<Piece>());
+            epilogue.write(payload.quantized(received + k * kPieces), row, k);
         }
     };
 

@@ -23,19 +23,18 @@ inline constexpr int kMaxUnitsPerRow = 512; // bounds the row sum's shared memor
 inline constexpr int kMaxUnitsPerWarp = 4;
 
 /// CTAs of kMaxThreads that a multiprocessor holds at a time: a bound that oneshot is compiled for, of its registers.
-/// For two it has 64 a thread, which is enough where two ranks are summed, a unit a warp (and no fp4; float16 spills 16
-/// bytes).
-constexpr int oneshot_ctas_per_multiprocessor(int world_size, int units_per_warp, Quant quant) {
-    return world_size == 2 && units_per_warp == 1 && quant != Quant::fp4 ? 2 : 1;
+/// For two it has 64 a thread, which is enough where two ranks are summed, a unit a warp.
+constexpr int oneshot_ctas_per_multiprocessor(int world_size, int units_per_warp) {
+    return world_size == 2 && units_per_warp == 1 ? 2 : 1;
 }
 /// Of whatever size: each has 16 KiB of shared memory (row_sum.cuh), and a multiprocessor 228: 13 were seen on an H200.
 /// (Those with 164 or 100 hold nine or five of the smallest; nothing was measured there.)
 inline constexpr int kMaxCtasPerMultiprocessor = 12;
 
-/// Vectors that a finished unit takes on its way (payload.cuh).
-constexpr int payload_vectors(DType dtype, Quant quant) {
+/// Bytes that a finished unit takes on its way (payload.cuh): fp4's codes, and four more for each two blocks.
+constexpr int payload_bytes(DType dtype, Quant quant) {
     const int elements = kUnitBytes / static_cast<int>(element_size(dtype));
-    return quant == Quant::none ? kWarp : quant == Quant::fp8 ? elements / 16 : (elements / 32 * 5 + 3) / 4;
+    return quant == Quant::none ? kUnitBytes : quant == Quant::fp8 ? elements : elements / 2 + elements / 8;
 }
 
 /// Byte strides of one generation of slots. The slots of a CTA hold its share of a row, `units_per_cta` units:

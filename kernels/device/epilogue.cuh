@@ -27,7 +27,8 @@ class Epilogue {
           has_norm_(held(static_cast<int>(a.has_norm))) {
         if (!a.has_norm) return;
 #pragma unroll
-        for (int k = 0; k < K; ++k) gamma_[k] = place.has(k) ? load_tensor(a.gamma, place.vector(a, 0, k)) : Vector{};
+        for (int k = 0; k < K; ++k)
+            gamma_[k] = place.has(k) ? load_tensor(a.gamma, (place.first_unit + k) * kWarp + place.lane) : Vector{};
         factor_ = quant_factor<Q>(a.quant_scale);
     }
 
@@ -86,21 +87,19 @@ class Epilogue {
         return device::quantized<D, Q>(y, factor_);
     }
 
-    /// Writes y, a row's k-th unit, rounded or quantized. By whole warps.
+    /// Writes a row's k-th unit.
+    __device__ __forceinline__ void write(const Quantized<D, Q>& q, const Row& row, int k) const {
+        if (!place_.has(k)) return;
+        static_cast<Codes<D, Q>*>(a_.output)[row.vector + k * kWarp] = q.codes;
+        if (Q != Quant::fp4 || place_.lane % kLanesPerBlock<D> != 0) return;
+        const unsigned block = static_cast<unsigned>((place_.first_unit + k) * kWarp + place_.lane) / kLanesPerBlock<D>;
+        const unsigned blocks = static_cast<unsigned>(a_.vectors_per_row) / kLanesPerBlock<D>;
+        static_cast<unsigned char*>(a_.output_scales)[scale_offset(row.token, block, blocks, a_.swizzled_scales)] =
+            q.block_scale;
+    }
+    /// y, rounded or quantized. By whole warps.
     __device__ __forceinline__ void write_quantized(const Floats<D>& y, const Row& row, int k) const {
-        const std::int64_t vector = row.vector + k * kWarp;
-        if constexpr (Q == Quant::none) {
-            if (place_.has(k)) store_tensor(a_.output, vector, pack<D>(y));
-        } else {
-            const Quantized<D, Q> q = quantized(y);
-            if (!place_.has(k)) return;
-            static_cast<Codes<D, Q>*>(a_.output)[vector] = q.codes;
-            if (Q != Quant::fp4 || place_.lane % kLanesPerBlock<D> != 0) return;
-            const int block = ((place_.first_unit + k) * kWarp + place_.lane) / kLanesPerBlock<D>;
-            const int blocks = a_.vectors_per_row / kLanesPerBlock<D>;
-            static_cast<unsigned char*>(a_.output_scales)[scale_offset(row.token, block, blocks, a_.swizzled_scales)] =
-                q.block_scale;
-        }
+        write(quantized(y), row, k);
     }
 
   private:

@@ -21,16 +21,13 @@ struct Place {
         cluster = static_cast<int>(blockIdx.x) / a.cluster_size;
         const int cta = static_cast<int>(blockIdx.x) % a.cluster_size;
         warp = static_cast<int>(threadIdx.x) / kWarp;
-        lane = static_cast<int>(threadIdx.x) % kWarp;
+        lane = held(static_cast<int>(threadIdx.x) % kWarp);
         local_unit = warp * a.units_per_warp;
         first_unit = cta * a.units_per_cta + local_unit;
         const int cta_end = min((cta + 1) * a.units_per_cta, a.units_per_row);
         units = held(max(0, min(a.units_per_warp, cta_end - first_unit)));
         vectors = held(min(units, (a.vectors_per_row - first_unit * kWarp - lane + kWarp - 1) / kWarp));
         iterations = (a.num_tokens - cluster + a.clusters - 1) / a.clusters;
-    }
-    __device__ std::int64_t token(const Arguments& a, int iteration) const {
-        return cluster + static_cast<std::int64_t>(iteration) * a.clusters;
     }
     /// Whether this thread has a vector in its k-th unit.
     __device__ bool has(int k) const { return k < vectors; }
@@ -46,14 +43,22 @@ struct Place {
 class Row {
   public:
     __device__ Row(const Arguments& a, const Place& place)
-        : token(place.cluster), vector(held(place.vector(a, token, 0))),
+        : token(place.cluster),
+          vector(held(std::int64_t{token} * a.vectors_per_row + place.first_unit * kWarp + place.lane)),
           stride(static_cast<std::int64_t>(a.clusters) * a.vectors_per_row), clusters_(a.clusters) {}
     __device__ __forceinline__ void advance() {
         token += clusters_;
         vector += stride;
     }
+    __device__ __forceinline__ Row after(int rows) const {
+        Row row = *this;
+        row.token += rows * clusters_;
+        row.vector += rows * stride;
+        return row;
+    }
 
-    std::int64_t token, vector;
+    int token;
+    std::int64_t vector;
     std::int64_t stride; // vectors to the next row
 
   private:

@@ -73,12 +73,11 @@ class Patience {
 /// Waits until slot(i) holds data for i < Count and reads it into v[i]; the thread empties the slots later. All loads
 /// of a look are in flight together and none is conditional: branches around them cost more than loads that are not
 /// needed. A thread that has no i-th vector says so by wanted(i). `peer(i)` names whom slot i waits for.
-template <int Count, class Slot, class Wanted, class Peer>
-__device__ __forceinline__ void receive(Vector* v, Slot slot, Wanted wanted, Peer peer, int iteration,
-                                        Patience& patience) {
+template <int Count, class V, class Slot, class Wanted, class Peer>
+__device__ __forceinline__ void receive(V* v, Slot slot, Wanted wanted, Peer peer, int iteration, Patience& patience) {
     for (unsigned looks = 1;; ++looks) {
 #pragma unroll
-        for (int i = 0; i < Count; ++i) v[i] = load_slot(slot(i));
+        for (int i = 0; i < Count; ++i) v[i] = load_slot<V>(slot(i));
         // One test for all: with one for each the compiler put tests between the loads, a trip to the L2 for each.
         unsigned largest = 0;
 #pragma unroll
@@ -87,16 +86,16 @@ __device__ __forceinline__ void receive(Vector* v, Slot slot, Wanted wanted, Pee
         int missing = -1;
 #pragma unroll
         for (int i = 0; i < Count; ++i)
-            if (wanted(i) && !arrived(v[i])) missing = i;
+            if (wanted(i) && largest_word(v[i]) == kEmpty) missing = i;
         if (missing < 0 || !patience.allows(looks, peer(missing), iteration)) break;
-        between_looks(slot(missing));
+        between_looks<V>(slot(missing));
     }
 }
 /// Those of a receive() of which this thread wanted all.
 template <int Count, class Slot>
 __device__ __forceinline__ void empty_slots(Slot slot) {
 #pragma unroll
-    for (int i = 0; i < Count; ++i) store_slot(slot(i), empty_vector());
+    for (int i = 0; i < Count; ++i) store_slot(slot(i), empty());
 }
 
 /// Before every row that is pushed, in order.

@@ -14,26 +14,37 @@ namespace crossover::device {
 
 using Vector = uint4;
 
-/// Relaxed system-scope accesses: performed at the L2 of the memory's owner, never from a stale L1 line. The words of a
-/// vector may be performed one by one, and stores to different vectors in any order.
-__device__ __forceinline__ Vector load_slot(const std::byte* slot) {
-    Vector v;
-    asm volatile("ld.relaxed.sys.global.v4.u32 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(slot)
-                 : "memory");
+/// Relaxed system-scope accesses to 4, 8 or 16 bytes: performed at the L2 of the memory's owner, never from a stale L1
+/// line. The words of a vector may be performed one by one, and stores to different addresses in any order.
+template <class V = Vector>
+__device__ __forceinline__ V load_slot(const std::byte* slot) {
+    V v;
+    if constexpr (sizeof(V) == 16)
+        asm volatile("ld.relaxed.sys.global.v4.u32 {%0,%1,%2,%3}, [%4];"
+                     : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+                     : "l"(slot)
+                     : "memory");
+    else if constexpr (sizeof(V) == 8)
+        asm volatile("ld.relaxed.sys.global.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(slot) : "memory");
+    else
+        asm volatile("ld.relaxed.sys.global.u32 %0, [%1];" : "=r"(v) : "l"(slot) : "memory");
     return v;
 }
-__device__ __forceinline__ void store_slot(std::byte* slot, const Vector& v) {
-    asm volatile("st.relaxed.sys.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(slot), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w)
-                 : "memory");
+template <class V = Vector>
+__device__ __forceinline__ void store_slot(std::byte* slot, const V& v) {
+    if constexpr (sizeof(V) == 16)
+        asm volatile("st.relaxed.sys.global.v4.u32 [%0], {%1,%2,%3,%4};" ::"l"(slot), "r"(v.x), "r"(v.y), "r"(v.z),
+                     "r"(v.w)
+                     : "memory");
+    else if constexpr (sizeof(V) == 8)
+        asm volatile("st.relaxed.sys.global.v2.u32 [%0], {%1,%2};" ::"l"(slot), "r"(v.x), "r"(v.y) : "memory");
+    else
+        asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(slot), "r"(v) : "memory");
 }
 
 /// A flag is the first word of a slot. What a thread has done, and others before a barrier with it, comes before its
 /// release; who sees the released value by an acquire, and others after a barrier with him, comes after it.
-__device__ __forceinline__ void store_flag(std::byte* slot, unsigned value) {
-    asm volatile("st.relaxed.sys.global.u32 [%0], %1;" ::"l"(slot), "r"(value) : "memory");
-}
+__device__ __forceinline__ void store_flag(std::byte* slot, unsigned value) { store_slot(slot, value); }
 __device__ __forceinline__ void release_flag(std::byte* slot, unsigned value) {
     asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(slot), "r"(value) : "memory");
 }
@@ -50,6 +61,7 @@ __device__ __forceinline__ void store_to_peer(T* address, const T& value) {
 }
 
 /// After a look at `slot` that found no data. A GPU looks again at once; a CPU runs another thread.
+template <class V = Vector>
 __device__ __forceinline__ void between_looks(const std::byte*) {}
 
 __device__ __forceinline__ unsigned load_relaxed_gpu(const unsigned* address) {

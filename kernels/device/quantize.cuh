@@ -52,13 +52,14 @@ __device__ __forceinline__ float quant_factor(const float* quant_scale) {
     return 1;
 }
 
-/// y in fp8 or fp4. By whole warps: fp4 blocks span lanes.
+/// y as an output holds it. By whole warps: fp4 blocks span lanes.
 template <DType D, Quant Q>
 __device__ __forceinline__ Quantized<D, Q> quantized(const Floats<D>& y, float factor) {
     constexpr int kSize = Floats<D>::size;
     Quantized<D, Q> result{};
-    static_assert(Q != Quant::none);
-    if constexpr (Q == Quant::fp8) {
+    if constexpr (Q == Quant::none) {
+        result.codes = pack<D>(y);
+    } else if constexpr (Q == Quant::fp8) {
         unsigned word[kSize / 4];
 #pragma unroll
         for (int i = 0; i < kSize / 4; ++i)
@@ -90,9 +91,10 @@ __device__ __forceinline__ Quantized<D, Q> quantized(const Floats<D>& y, float f
 
 /// Where the scale of block `block` of row `row` lies, in bytes. Swizzled: tiles of 128 rows × 4 blocks, as
 /// block-scaled GEMMs read them (cuBLAS, "1D block scaling factors layout").
-__device__ __forceinline__ std::int64_t scale_offset(std::int64_t row, int block, int blocks_per_row, bool swizzled) {
-    if (!swizzled) return row * blocks_per_row + block;
-    const std::int64_t tile = row / 128 * ((blocks_per_row + 3) / 4) + block / 4;
+__device__ __forceinline__ std::uint64_t scale_offset(unsigned row, unsigned block, unsigned blocks_per_row,
+                                                      bool swizzled) {
+    if (!swizzled) return std::uint64_t{row} * blocks_per_row + block;
+    const std::uint64_t tile = std::uint64_t{row / 128} * ((blocks_per_row + 3) / 4) + block / 4;
     return tile * 512 + row % 32 * 16 + row % 128 / 32 * 4 + block % 4;
 }
 

@@ -26,7 +26,7 @@ class RowSum {
 
     /// By all threads of the block, before the first row. Ends with a barrier of the cluster.
     __device__ RowSum(Shared& shared, const Arguments& a, const Place& place)
-        : lane_(held(place.lane)), units_per_row_(held(a.units_per_row)),
+        : lane_(place.lane), units_per_row_(held(a.units_per_row)),
           in_cluster_(held(static_cast<int>(a.cluster_size > 1))),
           takes_part_(held(static_cast<int>(!in_cluster_ || place.units > 0))),
           partial_(held(shared_address(&shared))) {

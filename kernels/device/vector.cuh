@@ -12,10 +12,19 @@ namespace crossover::device {
 
 inline constexpr unsigned kEmpty = 0xFFFFFFFFu;
 
-__device__ __forceinline__ Vector empty_vector() { return {kEmpty, kEmpty, kEmpty, kEmpty}; }
+template <class V = Vector>
+__device__ __forceinline__ V empty() {
+    if constexpr (sizeof(V) == 16)
+        return {kEmpty, kEmpty, kEmpty, kEmpty};
+    else if constexpr (sizeof(V) == 8)
+        return {kEmpty, kEmpty};
+    else
+        return kEmpty;
+}
 
 __device__ __forceinline__ unsigned largest_word(const Vector& v) { return max(max(v.x, v.y), max(v.z, v.w)); }
-__device__ __forceinline__ bool arrived(const Vector& v) { return largest_word(v) != kEmpty; }
+__device__ __forceinline__ unsigned largest_word(const uint2& v) { return max(v.x, v.y); }
+__device__ __forceinline__ unsigned largest_word(unsigned v) { return v; }
 
 /// The sentinel's neighbour is a NaN, too: two of them in bfloat16 and float16, one in float32.
 __device__ __forceinline__ Vector sendable(const Vector& v) {

@@ -50,5 +50,5 @@ void __syncthreads();
 void __syncwarp();
 float __shfl_xor_sync(unsigned mask, float value, int lane_mask);
 unsigned __shfl_xor_sync(unsigned mask, unsigned value, int lane_mask);
-unsigned __shfl_sync(unsigned mask, unsigned value, int source); // modulo the warp
+unsigned __ballot_sync(unsigned mask, int predicate);
 unsigned atomicCAS(unsigned* address, unsigned compare, unsigned value);

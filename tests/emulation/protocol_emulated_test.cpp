@@ -20,7 +20,7 @@ namespace {
 struct Sequence {
     struct Kind {
         Fused algorithm;
-        bool sharded = false; // fp8, of which half of the lanes receive nothing
+        bool sharded = false; // fp4, of which lanes receive words together
     };
     std::vector<Kind> kinds; // in turn
     int world_size = 2;
@@ -65,7 +65,7 @@ struct Sequence {
             shape.hidden_dim = i % 2 ? 512 : 256;
             const Kind& kind = kinds[i % kinds.size()];
             if (kind.sharded) shape.pattern = Pattern::allreduce_residual_rmsnorm_sharded;
-            if (kind.sharded) shape.quant = Quant::fp8;
+            if (kind.sharded) shape.quant = Quant::fp4;
             const LaunchParameters launch{
                 .cluster_size = 1, .clusters = 1, .threads = 32, .push_ahead = ahead, .consume_behind = ahead};
             world.enqueue(kind.algorithm, tensors.emplace_back(shape, world_size, i), launch);

@@ -32,11 +32,10 @@ TEST_CASE("e2m1 without a conversion instruction: every code, every tie and its 
 }
 
 TEST_CASE("fp4 scales lie where the reference has them") {
-    for (const std::int64_t blocks : {1, 4, 5, 21})
-        for (const std::int64_t row : {0, 1, 31, 32, 127, 128, 300})
-            for (std::int64_t block = 0; block < blocks; ++block)
+    for (const unsigned blocks : {1u, 4u, 5u, 21u, 4096u})
+        for (const unsigned row : {0u, 1u, 31u, 32u, 127u, 128u, 300u, (1u << 30) - 1})
+            for (unsigned block = 0; block < blocks; ++block)
                 for (const ScaleLayout layout : {ScaleLayout::swizzled, ScaleLayout::linear})
-                    CHECK(device::scale_offset(row, static_cast<int>(block), static_cast<int>(blocks),
-                                               layout == ScaleLayout::swizzled) ==
-                          static_cast<std::int64_t>(scale_offset(layout, row, block, blocks)));
+                    CHECK(device::scale_offset(row, block, blocks, layout == ScaleLayout::swizzled) ==
+                          scale_offset(layout, row, block, blocks));
 }

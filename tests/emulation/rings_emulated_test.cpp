@@ -17,7 +17,8 @@ namespace {
 /// Two launches in the smallest workspace in which a launch fences before every `fence_rows`-th row.
 struct Rings {
     Fused algorithm;
-    bool sharded = false; // fp8, of which half of the lanes receive nothing
+    bool sharded = false;
+    Quant quant = Quant::none;
     int world_size = 2;
     int fence_rows = 1;
     int ahead = 0, behind = 0;
@@ -26,9 +27,9 @@ struct Rings {
     FusedAllReduce shape() const {
         FusedAllReduce shape;
         shape.num_tokens = 30;
-        shape.hidden_dim = 256 * units - 8; // the last lane of the row has nothing
+        shape.quant = quant;
+        shape.hidden_dim = 256 * units - (quant == Quant::fp4 ? 16 : 8); // the last lanes of the row have nothing
         if (sharded) shape.pattern = Pattern::allreduce_residual_rmsnorm_sharded;
-        if (sharded) shape.quant = Quant::fp8;
         return shape;
     }
     LaunchParameters launch() const {
@@ -76,7 +77,7 @@ struct Rings {
 };
 
 const Rings kOneshot{.algorithm = Fused::oneshot}, kTwoshot{.algorithm = Fused::twoshot},
-    kSharded{.algorithm = Fused::twoshot, .sharded = true};
+    kSharded{.algorithm = Fused::twoshot, .sharded = true, .quant = Quant::fp8};
 
 } // namespace
 
@@ -97,12 +98,15 @@ TEST_CASE("rings hold with the fences that their rows ask for") {
                 }
 }
 
-// Those of a sharded residual have received nothing of the row that says how far the others are: without the
-// __syncwarp() of the kernel this fails.
-TEST_CASE("rings hold for lanes that the payload leaves out") {
+// Four lanes look for the same side word, and one of them empties it: without the __syncwarp() of the kernel this
+// fails.
+TEST_CASE("rings hold for lanes that receive a word together") {
     for (const int fence_rows : {1, 2})
-        for (const int ahead : {3, 4}) {
-            const Rings rings{.algorithm = Fused::twoshot, .sharded = true, .fence_rows = fence_rows, .ahead = ahead};
+        for (const int ahead : {0, 3}) {
+            Rings rings = kSharded;
+            rings.quant = Quant::fp4;
+            rings.fence_rows = fence_rows;
+            rings.ahead = ahead;
             INFO(rings.text());
             CHECK(rings.first_failure({}, 20 / CROSSOVER_EMULATED_SHARE) == "");
         }
@@ -141,13 +145,18 @@ TEST_CASE("rings that are a row shorter are found, and fences that are a row far
     for (const Rings& rings :
          {Rings{.algorithm = Fused::twoshot, .fence_rows = 2, .ahead = 2, .behind = 2},
           Rings{.algorithm = Fused::twoshot, .world_size = 4, .ahead = 1, .behind = 2},
-          Rings{.algorithm = Fused::twoshot, .sharded = true, .ahead = 1, .behind = 1},
-          Rings{.algorithm = Fused::twoshot, .sharded = true, .world_size = 4, .ahead = 1, .behind = 1}}) {
+          Rings{.algorithm = Fused::twoshot, .sharded = true, .quant = Quant::fp8, .ahead = 1, .behind = 1},
+          Rings{.algorithm = Fused::twoshot,
+          .sharded = true,
+          .quant = Quant::fp8,
+          .world_size = 4,
+          .ahead = 1,
+          .behind = 1}}) {
         INFO(rings.text());
         CHECK(rings.first_failure({.alter = shorter_push}) != "");
         CHECK(rings.first_failure({.alter = shorter_gather}) != "");
     }
-    const Rings sharded{.algorithm = Fused::twoshot, .sharded = true, .fence_rows = 2, .ahead = 1};
+    const Rings sharded{.algorithm = Fused::twoshot, .sharded = true, .quant = Quant::fp4, .fence_rows = 2, .ahead = 1};
     CHECK(sharded.first_failure({.alter = shorter_push}) != "");
     CHECK(sharded.first_failure({.alter = rarer_fences}) != "");
 }

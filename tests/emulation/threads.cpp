@@ -3,6 +3,8 @@
 #include "tests/emulation/kernels/device/ptx.cuh"
 #include "tests/emulation/scheduler.hpp"
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <memory>
@@ -18,9 +20,7 @@ constexpr unsigned kEmptyWord = 0xFFFFFFFFu;
 Scheduler& scheduler() { return Scheduler::now_running(); }
 Block& block() { return *scheduler().current().block; }
 
-bool has_empty_word(const uint4& v) {
-    return v.x == kEmptyWord || v.y == kEmptyWord || v.z == kEmptyWord || v.w == kEmptyWord;
-}
+bool is_empty(unsigned word) { return word == kEmptyWord; }
 
 /// An mbarrier for one arrival, in its 8 bytes.
 struct Barrier {
@@ -60,15 +60,15 @@ Sender& sender() { return *scheduler().current().sender; }
 /// Released with a store: what the lanes of the running warp have fenced.
 Release fenced() { return {.fenced = scheduler().current().warp->fenced}; }
 
-/// What the lane `source`, modulo the warp, gives.
-unsigned exchanged(unsigned mask, unsigned value, int source, const char* what) {
+/// What each lane gives.
+const auto& exchanged(unsigned mask, unsigned value, const char* what) {
     if (mask != ~0u) throw EmulationError(std::string(what) + " with a part of the warp is not emulated");
     Thread& thread = scheduler().current();
     Warp& warp = *thread.warp;
     auto& values = warp.shuffled[warp.meeting.phase % 2]; // a thread may be one exchange ahead, not two
     values[static_cast<std::size_t>(thread.index % crossover::device::kWarp)] = value;
     scheduler().meet(warp.meeting, what);
-    return values[static_cast<std::size_t>(source) % crossover::device::kWarp];
+    return values;
 }
 
 } // namespace
@@ -85,12 +85,18 @@ void __syncwarp() {
     sender().seen.add(seen);
 }
 
-unsigned __shfl_sync(unsigned mask, unsigned value, int source) {
-    return exchanged(mask, value, source, "__shfl_sync");
+unsigned __ballot_sync(unsigned mask, int predicate) {
+    unsigned lanes = 0, bit = 1;
+    for (const unsigned holds : exchanged(mask, predicate != 0, "__ballot_sync")) {
+        lanes |= holds * bit;
+        bit *= 2;
+    }
+    return lanes;
 }
 
 unsigned __shfl_xor_sync(unsigned mask, unsigned value, int lane_mask) {
-    return exchanged(mask, value, scheduler().current().index ^ lane_mask, "__shfl_xor_sync");
+    const auto source = static_cast<unsigned>(scheduler().current().index ^ lane_mask) % crossover::device::kWarp;
+    return exchanged(mask, value, "__shfl_xor_sync")[source];
 }
 
 float __shfl_xor_sync(unsigned mask, float value, int lane_mask) {
@@ -119,18 +125,18 @@ void* crossover::emulation::shared_variable(int id, std::size_t bytes) {
 
 namespace crossover::device {
 
-Vector load_slot(const std::byte* slot) {
+Vector load_slot_and_more(const std::byte* slot) {
     scheduler().preempt();
     const Release release = scheduler().memory.release_of(slot);
     if (release.fenced) sender().seen.add(release.fenced);
     return scheduler().memory.load(sender(), slot);
 }
 
-void store_slot(std::byte* slot, const Vector& v) {
+void store_slot(std::byte* slot, const unsigned* words, unsigned count) {
     scheduler().preempt();
-    const bool emptying = v.x == kEmptyWord && v.y == kEmptyWord && v.z == kEmptyWord && v.w == kEmptyWord;
+    const bool emptying = std::all_of(words, words + count, is_empty);
     if (emptying && scheduler().options.without_emptying) return;
-    scheduler().memory.store(scheduler().current().sender, slot, v, fenced());
+    scheduler().memory.store(scheduler().current().sender, slot, words, 4 * count, fenced());
 }
 
 void store_flag(std::byte* slot, unsigned value) {
@@ -159,8 +165,9 @@ void store_to_peer(void* address, const void* value, unsigned bytes) {
     scheduler().memory.store(scheduler().current().sender, static_cast<std::byte*>(address), value, bytes);
 }
 
-void between_looks(const std::byte* slot) {
-    if (has_empty_word(scheduler().memory.load(sender(), slot))) scheduler().wait_for_landing(slot);
+void between_looks_at(const std::byte* slot, unsigned words) {
+    const auto seen = std::bit_cast<std::array<unsigned, 4>>(scheduler().memory.load(sender(), slot));
+    if (std::any_of(seen.begin(), seen.begin() + words, is_empty)) scheduler().wait_for_landing(slot);
 }
 
 unsigned load_relaxed_gpu(const unsigned* address) {

@@ -42,7 +42,7 @@ __global__ void send_kernel(const __grid_constant__ Peers peers, std::size_t off
     for (std::size_t at = (blockIdx.x * std::size_t{blockDim.x} + threadIdx.x) * kVectorBytes; at < bytes_each;
          at += stride)
         for (int hop = 1; hop < peers.world_size; ++hop)
-            store_slot(peers.base[(peers.rank + hop) % peers.world_size] + offset + part + at, empty_vector());
+            store_slot(peers.base[(peers.rank + hop) % peers.world_size] + offset + part + at, empty());
 }
 
 } // namespace

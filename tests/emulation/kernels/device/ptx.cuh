@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #define CROSSOVER_SHARED(type, name)                                                                                   \
     type& name = *static_cast<type*>(::crossover::emulation::shared_variable(__COUNTER__, sizeof(type)))
@@ -19,8 +20,22 @@ namespace crossover::device {
 
 using Vector = uint4;
 
-Vector load_slot(const std::byte* slot);
-void store_slot(std::byte* slot, const Vector& v);
+/// Up to 16 bytes, those that follow the slot's among them.
+Vector load_slot_and_more(const std::byte* slot);
+template <class V = Vector>
+V load_slot(const std::byte* slot) {
+    const Vector loaded = load_slot_and_more(slot);
+    V v;
+    std::memcpy(&v, &loaded, sizeof v);
+    return v;
+}
+void store_slot(std::byte* slot, const unsigned* words, unsigned count);
+template <class V = Vector>
+void store_slot(std::byte* slot, const V& v) {
+    unsigned words[sizeof(V) / 4];
+    std::memcpy(words, &v, sizeof v);
+    store_slot(slot, words, sizeof(V) / 4);
+}
 void store_flag(std::byte* slot, unsigned value);
 void release_flag(std::byte* slot, unsigned value);
 unsigned acquire_flag(const std::byte* slot);
@@ -29,7 +44,11 @@ template <class T>
 void store_to_peer(T* address, const T& value) {
     store_to_peer(address, &value, sizeof value);
 }
-void between_looks(const std::byte* slot);
+void between_looks_at(const std::byte* slot, unsigned words);
+template <class V = Vector>
+void between_looks(const std::byte* slot) {
+    between_looks_at(slot, sizeof(V) / 4);
+}
 unsigned load_relaxed_gpu(const unsigned* address);
 unsigned fetch_add_gpu(unsigned* address, unsigned value);
 void fence_system();
