@@ -227,9 +227,10 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
         launch.cluster_size *= 2;
     const auto per_cta = static_cast<int>(ceil_div(units, launch.cluster_size));
     // Above 16 MiB twice the CTAs: beside each other where their registers allow it (3 % at 32 MiB, 2 ranks), else with
-    // two units a warp and half the threads (1 %).
+    // two units a warp and half the threads (1 %). Sharded, where a CTA waits twice a row, above 2 MiB (none and fp8 10
+    // % at 4 MiB, fp4 2 %).
     const std::int64_t bytes = call.num_tokens * call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype));
-    const bool large = bytes > 16 << 20;
+    const bool large = bytes > (is_sharded(call.pattern) ? 2 << 20 : 16 << 20);
     const auto resident = [&](int units_per_warp) {
         return ctas_per_multiprocessor(algorithm, workspace.peers.world_size, units_per_warp);
     };
@@ -242,8 +243,14 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
     if (call.num_tokens > launch.clusters &&
         call.num_tokens <= resident_clusters(launch, resident(per_warp), multiprocessors))
         launch.clusters = static_cast<int>(call.num_tokens);
-    // Twoshot in one iteration of half as wide clusters, two units a warp, rather than in two: 7 % (128 × 8192).
-    const bool halves = launch.cluster_size % 2 == 0 && per_warp == 1 && per_cta > kWarps / 2;
+    // Clusters of four and more share multiprocessors while others are free: no more of them than the iterations need
+    // (64 rows of 16384 elements take 24 clusters 9 % less than 30).
+    if (call.num_tokens > launch.clusters && launch.cluster_size >= 4)
+        launch.clusters = static_cast<int>(ceil_div(call.num_tokens, ceil_div(call.num_tokens, launch.clusters)));
+    // Twoshot in one iteration of half as wide clusters, two units a warp, rather than in two: 7 % (128 × 8192; sharded
+    // it would be 9–14 % slower).
+    const bool halves =
+        !is_sharded(call.pattern) && launch.cluster_size % 2 == 0 && per_warp == 1 && per_cta > kWarps / 2;
     const int twice = 2 * launch.clusters;
     if (algorithm == Fused::twoshot && halves && call.num_tokens > launch.clusters && call.num_tokens <= twice) {
         launch.cluster_size /= 2;

@@ -78,23 +78,43 @@ TEST_CASE("oneshot of two ranks has twice the CTAs where that saves an iteration
     }
     CHECK(launch_of(Fused::oneshot, 96, 5120).clusters == 96);
     CHECK(launch_of(Fused::oneshot, 256, 4096).clusters == 256);
-    // Registers allow it to no other kernel.
     constexpr Pattern kPlain = Pattern::allreduce_residual_rmsnorm;
-    CHECK(launch_of(Fused::oneshot, kPlain, {67, 8192}, 4, kLargest, 132).clusters == 66);
     CHECK(launch_of(Fused::oneshot, kPlain, {67, 8192}, 2, kLargest, 132, Quant::fp4).clusters == 67);
+    // Registers allow it to no other kernel.
+    CHECK(launch_of(Fused::oneshot, kPlain, {67, 8192}, 4, kLargest, 132).clusters == 66);
     CHECK(launch_of(Fused::twoshot, 1025, 8192).threads == launch.threads / 2);
 }
 
-TEST_CASE("clusters of four CTAs and more are as many as fit beside each other") {
+TEST_CASE("clusters of four CTAs and more: those that fit beside each other, and no more than the iterations need") {
     for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
-        const LaunchParameters launch = launch_of(algorithm, 256, 16384);
+        const LaunchParameters launch = launch_of(algorithm, 270, 16384);
         CHECK(launch.cluster_size == 4);
         CHECK(launch.threads == 512);
         CHECK(launch.clusters == 30);
-        CHECK(launch_of(algorithm, 1024, 16384).clusters == 60); // of 256 threads
-        CHECK(launch_of(algorithm, 256, 32768).cluster_size == 8);
-        CHECK(launch_of(algorithm, 256, 32768).clusters == 15);
+        CHECK(launch_of(algorithm, 64, 16384).clusters == 22); // in three iterations
+        CHECK(launch_of(algorithm, 1080, 16384).clusters == 60);
+        CHECK(launch_of(algorithm, 255, 32768).cluster_size == 8);
+        CHECK(launch_of(algorithm, 255, 32768).clusters == 15);
     }
+    CHECK(launch_of(Fused::oneshot, 60, 16384).clusters == 60); // twice the CTAs, as with narrower clusters
+    CHECK(launch_of(Fused::oneshot, 32, 16384).clusters == 32);
+    CHECK(launch_of(Fused::oneshot, 1080, 16384).threads == 512);
+    CHECK(launch_of(Fused::twoshot, 1080, 16384).threads == 256);
+}
+
+TEST_CASE("a sharded residual: twice the CTAs of two units a warp above 2 MiB, and no narrower clusters below") {
+    const auto sharded = [](std::int64_t num_tokens, std::int64_t hidden_dim) {
+        return launch_of(Fused::twoshot, Pattern::allreduce_residual_rmsnorm_sharded, {num_tokens, hidden_dim}, 2,
+                         kLargest, 132);
+    };
+    LaunchParameters launch{.cluster_size = 2, .clusters = 66};
+    CHECK(sharded(67, 8192) == launch);
+    CHECK(sharded(128, 8192) == launch);
+    launch.clusters = 132;
+    launch.threads = 256;
+    CHECK(sharded(129, 8192) == launch);
+    CHECK(sharded(257, 4096).cluster_size == 1);
+    CHECK(sharded(257, 4096).clusters == 264);
 }
 
 TEST_CASE(
