@@ -83,6 +83,7 @@ TEST_CASE("oneshot of two ranks has twice the CTAs where that saves an iteration
     // Registers allow it to no other kernel.
     CHECK(launch_of(Fused::oneshot, kPlain, {67, 8192}, 4, kLargest, 132).clusters == 66);
     CHECK(launch_of(Fused::twoshot, 1025, 8192).threads == launch.threads / 2);
+    CHECK(launch_of(Fused::twoshot, 8193, 1024).threads == 128); // four units have a warp each at any size
 }
 
 TEST_CASE("clusters of four CTAs and more: those that fit beside each other, and no more than the iterations need") {

@@ -165,6 +165,14 @@ TEST_CASE("what sticks out is disturbed, unless others do there, or rounding exp
     CHECK(lone({}) == 0);
     CHECK(lone({4096}) == 1);
     CHECK(lone({2048, 4096}) == 0); // a feature of the machine
+    const auto middle_of_three = [](double us) {
+        std::vector<Sample> samples;
+        for (const auto& [count, oneshot] : {std::pair(1, 10.0), std::pair(4, us), std::pair(16, 30.0)})
+            add(samples, 0, point(count), {{"nccl_fused_norm", 40}, {"oneshot", oneshot}});
+        return outliers(samples);
+    };
+    CHECK(middle_of_three(10) == 0); // the bend from latency to bandwidth
+    CHECK(middle_of_three(60) == 1);
 
     const auto in_one_session = [](double us, double last_us, double half_width) {
         std::vector<Sample> samples;

@@ -266,6 +266,7 @@ double spike(std::span<const double> x, std::span<const double> y, std::size_t i
     const double from_left = y[i] - (y[i - 1] + left_slope * (x[i] - x[i - 1]));
     const double from_right = y[i] - (y[i + 1] - right_slope * (x[i + 1] - x[i]));
     const double from_both = y[i] - (y[i - 1] + across * (x[i] - x[i - 1]));
+    if (!far_left && !far_right) return std::max(from_both, 0.0);
     const auto [least, greatest] = std::minmax({from_left, from_right, from_both});
     return least > 0 ? least : greatest < 0 ? greatest : 0;
 }

@@ -60,7 +60,8 @@ CellObservations arrange_cell(const std::vector<const Sample*>& samples);
 double log2_bytes(const Point& point);
 
 /// By how much (ln) value i of a curve sticks out from what the neighbours on both sides lead to; 0 where the sides
-/// disagree about the direction (steps, bends) or i is an end. x ascends.
+/// disagree about the direction (steps, bends) or i is an end. Between two values alone only what lies above their line
+/// sticks out: below it is the bend that every curve has between latency and bandwidth. x ascends.
 double spike(std::span<const double> x, std::span<const double> y, std::size_t i);
 
 } // namespace crossover
