@@ -27,17 +27,6 @@ struct PciInfo { // nvmlPciInfo_t
     char bus_id[32];
 };
 
-// Bits of nvmlClocksEventReasons
-struct Reason {
-    std::uint64_t bit;
-    const char* name;
-};
-constexpr std::array kSlowdowns{
-    Reason{0x04, "software power cap"},        Reason{0x08, "hardware slowdown"},
-    Reason{0x20, "software thermal slowdown"}, Reason{0x40, "hardware thermal slowdown"},
-    Reason{0x80, "hardware power brake"},
-};
-
 } // namespace
 
 struct Nvml::Library {
@@ -54,7 +43,6 @@ struct Nvml::Library {
     Return (*pci_info)(Device, PciInfo*) = nullptr;
     Return (*clock)(Device, int, unsigned*) = nullptr;
     Return (*max_clock)(Device, int, unsigned*) = nullptr;
-    Return (*throttle_reasons)(Device, unsigned long long*) = nullptr;
     Return (*p2p_status)(Device, Device, int, int*) = nullptr;
     Return (*link_state)(Device, unsigned, int*) = nullptr;
     Return (*link_remote_type)(Device, unsigned, int*) = nullptr;
@@ -90,13 +78,6 @@ std::string_view to_string(LinkKind link) {
     return "?";
 }
 
-std::string slowdown_reasons(std::uint64_t throttle_reasons) {
-    std::string text;
-    for (const Reason& reason : kSlowdowns)
-        if (throttle_reasons & reason.bit) text += (text.empty() ? "" : ", ") + std::string(reason.name);
-    return text;
-}
-
 std::unique_ptr<Nvml> Nvml::open(std::string* why) {
     const auto fail = [&](const std::string& reason) {
         if (why) *why = reason;
@@ -115,9 +96,6 @@ std::unique_ptr<Nvml> Nvml::open(std::string* why) {
     library->load(library->pci_info, "nvmlDeviceGetPciInfo_v3");
     library->load(library->clock, "nvmlDeviceGetClockInfo");
     library->load(library->max_clock, "nvmlDeviceGetMaxClockInfo");
-    library->load(library->throttle_reasons, "nvmlDeviceGetCurrentClocksEventReasons"); // since driver 535
-    if (!library->throttle_reasons)
-        library->load(library->throttle_reasons, "nvmlDeviceGetCurrentClocksThrottleReasons");
     library->load(library->p2p_status, "nvmlDeviceGetP2PStatus");
     library->load(library->link_state, "nvmlDeviceGetNvLinkState");
     library->load(library->link_remote_type, "nvmlDeviceGetNvLinkRemoteDeviceType");
@@ -176,9 +154,6 @@ std::optional<ClockReading> Nvml::clocks(int index) const {
     if (!device || !library_->clock || library_->clock(*device, kClockSm, &reading.sm_mhz) != kSuccess)
         return std::nullopt;
     if (library_->max_clock) library_->max_clock(*device, kClockSm, &reading.max_sm_mhz);
-    unsigned long long reasons = 0;
-    if (library_->throttle_reasons && library_->throttle_reasons(*device, &reasons) == kSuccess)
-        reading.throttle_reasons = reasons;
     return reading;
 }
 

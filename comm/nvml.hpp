@@ -18,14 +18,7 @@ std::string_view to_string(LinkKind link);
 struct ClockReading {
     unsigned sm_mhz = 0;
     unsigned max_sm_mhz = 0;
-    std::uint64_t throttle_reasons = 0; // NVML's bits
-
-    bool operator==(const ClockReading&) const = default;
 };
-
-/// Throttle reasons that make a measurement slower than the machine is (power cap, thermal, hardware slowdown), as
-/// words; empty if none. An idle GPU and clocks set by an application are no such reasons.
-std::string slowdown_reasons(std::uint64_t throttle_reasons);
 
 class Nvml {
   public:

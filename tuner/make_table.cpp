@@ -2,6 +2,7 @@
 
 #include "kernels/workspace.hpp"
 #include "tuner/error.hpp"
+#include "tuner/fit/fit_cell.hpp"
 #include "tuner/fit/regret.hpp"
 #include "tuner/plan/plan.hpp"
 #include "tuner/roles.hpp"
@@ -26,8 +27,6 @@ Cell unmeasured_cell(const CellKey& key, int gpus) {
     return cell;
 }
 
-void add_note(Cell& cell, const std::string& note) { cell.note += (cell.note.empty() ? "" : "; ") + note; }
-
 /// "80x5120 (+2.3 %)", the worst first, of those that lose more than the guard band by what two sessions or more say.
 std::string losing_points(const std::vector<PointRegret>& points, std::span<const Sample> held_out, double guard_band) {
     std::string names;
@@ -51,8 +50,8 @@ void judge(std::vector<Cell>& cells, std::span<const Sample> held_out, double gu
         cell.regret = summary(of_cell);
         cell.regret->held_out = true;
         if (const std::string names = losing_points(of_cell, held_out, guard_band); !names.empty())
-            add_note(cell, "shapes that were held out lose more than the guard band, whenever measured: " + names +
-                               "; with their hidden_dim in the config they are fitted");
+            add_note(cell.note, "shapes that were held out lose more than the guard band, whenever measured: " + names +
+                                    "; with their hidden_dim in the config they are fitted");
     }
 }
 
@@ -63,7 +62,7 @@ void note_spent_budget(std::vector<Cell>& cells, std::span<const Sample> samples
     const std::set<CellKey> cut = cells_cut_by_budget(config, samples);
     for (Cell& cell : cells)
         if (cut.contains(cell.key))
-            add_note(cell, "the budget was spent before the search ended: limits and intervals rest on less");
+            add_note(cell.note, "the budget was spent before the search ended: limits and intervals rest on less");
 }
 
 /// "candidate acme_oneshot": "oneshot, version 1.4.2, libacme.so 0123456789abcdef"

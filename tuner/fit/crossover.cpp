@@ -34,13 +34,12 @@ std::vector<Knot> merge_neighbours(std::span<const RatioPoint> curve) {
     return knots;
 }
 
-/// Leading elements whose sum of weight × value is least.
-template <class Range, class Value>
-std::size_t minimum_of_running_sum(const Range& range, Value value) {
+/// How many of the leading knots are to use the first algorithm: the minimum of the running sum.
+std::size_t least_regret_cut(const std::vector<Knot>& knots) {
     std::size_t cut = 0, seen = 0;
     double sum = 0, least = 0;
-    for (const auto& element : range) {
-        sum += value(element);
+    for (const Knot& knot : knots) {
+        sum += knot.points * knot.y;
         ++seen;
         if (sum < least) {
             least = sum;
@@ -110,14 +109,10 @@ std::array<double, 2> possible_roots(const std::vector<Knot>& knots, std::size_t
 
 } // namespace
 
-std::size_t least_regret_cut(std::span<const RatioPoint> curve) {
-    return minimum_of_running_sum(curve, [](const RatioPoint& point) { return point.log_ratio; });
-}
-
 Crossing find_crossing(std::span<const RatioPoint> curve) {
     if (curve.empty()) throw std::invalid_argument("find_crossing of no points");
     const std::vector<Knot> knots = merge_neighbours(curve);
-    const std::size_t cut = minimum_of_running_sum(knots, [](const Knot& knot) { return knot.points * knot.y; });
+    const std::size_t cut = least_regret_cut(knots);
     const double first = curve.front().log2_bytes, last = curve.back().log2_bytes;
     if (cut == 0) return {.kind = Crossing::Kind::never, .log2_bytes = first, .possible = {first, first}};
     if (cut == knots.size()) return {.kind = Crossing::Kind::always, .log2_bytes = last, .possible = {last, last}};

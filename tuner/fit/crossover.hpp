@@ -20,11 +20,6 @@ struct RatioPoint {
     double log_ratio = 0;
 };
 
-/// How many of the leading points are to use a, the rest b, for the least summed log regret: the minimum of the running
-/// sum of log ratios. It is GMP tuneup's "badness": one odd point is outvoted by its neighbours, where taking the first
-/// change of sign would follow it. The fewest points where several cuts cost the same.
-std::size_t least_regret_cut(std::span<const RatioPoint> curve);
-
 struct Crossing {
     enum class Kind {
         inside, // a wins below, b above
@@ -38,9 +33,11 @@ struct Crossing {
     std::array<double, 2> possible{};
 };
 
-/// The crossing from a (small messages) to b (large ones) of a curve sorted by size: the cut of least regret, refined
-/// by interpolating the log ratio (monotone cubic, which does not overshoot at steps). Points within kSameSize of each
-/// other count as one, their mean. Needs a point.
+/// The crossing from a (small messages) to b (large ones) of a curve sorted by size: the cut of least summed log
+/// regret, refined by interpolating the log ratio (monotone cubic, which does not overshoot at steps). The cut is where
+/// the running sum of log ratios is least, the first of several: GMP tuneup's "badness". One odd point is outvoted by
+/// its neighbours, where taking the first change of sign would follow it. Points within kSameSize of each other count
+/// as one, their mean. Needs a point.
 Crossing find_crossing(std::span<const RatioPoint> curve);
 
 /// 95 % interval for a crossing, in log2 bytes, from the same curve in each of two or more sessions: a t interval over

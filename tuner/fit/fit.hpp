@@ -52,8 +52,4 @@ struct HiddenDimFit {
 std::vector<HiddenDimFit> fit_hidden_dims(std::span<const Sample> samples, std::span<const Cell> cells,
                                           const FitOptions& options);
 
-/// Time lost at the points of `samples` (one cell's or many) when `cells` choose, against the best algorithm there.
-/// Points in no measured cell are skipped. See tuner/fit/regret.hpp for the worst points by name.
-Regret regret_of(std::span<const Cell> cells, std::span<const Sample> samples);
-
 } // namespace crossover

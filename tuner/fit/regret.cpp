@@ -123,8 +123,4 @@ Regret summary(std::span<const PointRegret> points) {
     return regret;
 }
 
-Regret regret_of(std::span<const Cell> cells, std::span<const Sample> samples) {
-    return summary(regret_report(samples, cells).points);
-}
-
 } // namespace crossover
