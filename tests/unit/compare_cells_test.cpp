@@ -46,3 +46,18 @@ TEST_CASE("a hole in a range is told, another split of the baselines is not") {
     CHECK(compare_tables(table_of(cell), table_of(hole)).cells.front().why ==
           std::vector<std::string>{"the order of the algorithms differs"});
 }
+
+TEST_CASE("an interval that reaches the largest size tells the spread by its lower half") {
+    const auto open_above = [](std::uint64_t twoshot) {
+        Cell cell = test::measured_cell(8, 128 << 10, twoshot);
+        cell.oneshot->gain_at_edge = cell.twoshot->gain_at_edge = 0.15;
+        cell.oneshot->ci95 = {123 << 10, 133 << 10};
+        cell.twoshot->ci95 = {twoshot * 94 / 100, cell.measured_max_bytes}; // perhaps everywhere
+        return table_of(cell);
+    };
+    const auto verdict = [&](std::uint64_t before, std::uint64_t after) {
+        return compare_tables(open_above(before << 10), open_above(after << 10)).cells.front().verdict;
+    };
+    CHECK(verdict(16384, 15200) == Verdict::same);
+    CHECK(verdict(16384, 14000) == Verdict::worse);
+}
