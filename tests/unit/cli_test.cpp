@@ -261,6 +261,19 @@ TEST_CASE("samples measured on GPUs are not written over by accident") {
     CHECK(place.files("rec") == std::set<std::string>{"provenance.yaml", "samples.csv"});
 }
 
+TEST_CASE("an installed crossover has the data that was installed with it") {
+    const TemporaryFolder folder;
+    std::filesystem::create_directories(folder.path() / "bin");
+    std::filesystem::create_directories(folder.path() / "share/crossover/configs/recordings/mine");
+    std::filesystem::copy_file(CROSSOVER_BINARY, folder.path() / "bin/crossover");
+    folder.write("share/crossover/configs/default.yaml", to_yaml(test::small_config()));
+    folder.write("share/crossover/configs/recordings/mine/provenance.yaml", "");
+    const CommandResult result = run_command((folder.path() / "bin/crossover tune --recording none").string());
+    CHECK(result.status == 2);
+    CHECK(result.output == "crossover: error: --recording: no folder `none`; name a folder with samples.csv and "
+                           "provenance.yaml, or mine\n");
+}
+
 TEST_CASE("the shipped recordings replay with the configs that they were made with") {
     const fs::path configs = fs::path(CROSSOVER_SOURCE_DIR) / "configs";
     REQUIRE(fs::is_directory(configs / "recordings"));

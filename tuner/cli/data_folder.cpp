@@ -12,9 +12,9 @@ fs::path data_folder() {
     std::error_code ignored;
     const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
     const fs::path installed = program.parent_path().parent_path() / "share" / "crossover" / "configs";
-    for (const fs::path& folder : {fs::path(CROSSOVER_DATA_DIR), installed, fs::path("configs")})
+    for (const fs::path& folder : {installed, fs::path(CROSSOVER_DATA_DIR), fs::path("configs")})
         if (fs::exists(folder / "default.yaml", ignored)) return folder;
-    throw InputError(CROSSOVER_DATA_DIR, "Crossover's own configs are not there, nor in " + installed.string(),
+    throw InputError(installed.string(), "Crossover's own configs are not there, nor in " CROSSOVER_DATA_DIR,
                      "run in Crossover's source tree, or name files with --config and --recording");
 }
 

@@ -7,8 +7,8 @@
 
 namespace crossover {
 
-/// The `configs` folder: of the source tree this was built from, else of the installation (PREFIX/share/crossover),
-/// else of the working folder. @throws InputError if there is none
+/// The `configs` folder: of the installation (PREFIX/share/crossover), which the source tree may be newer than; else of
+/// the source tree this was built from, else of the working folder. @throws InputError if there is none
 std::filesystem::path data_folder();
 
 /// The recordings in data_folder()/recordings, by name. @throws InputError if there is none
