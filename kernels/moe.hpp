@@ -34,7 +34,8 @@ struct MoeDispatch {
     /// Every rank's, mapped into this process: symmetric memory. [all tokens, hidden_dim] in rank order; as
     /// FusedAllReduce::output. Whoever reads it does so in the stream of the calls, after one and before the next.
     std::array<void*, kMaxWorldSize> output{};
-    std::array<void*, kMaxWorldSize> output_scales{}; // fp4, as FusedAllReduce::output_scales for all tokens
+    std::array<void*, kMaxWorldSize> output_scales{}; // fp4, as FusedAllReduce::output_scales for all tokens; swizzled
+                                                      // ones are aligned to 4 bytes
     const float* quant_scale = nullptr;               // as FusedAllReduce::quant_scale; the same on every rank
 };
 

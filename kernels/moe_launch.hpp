@@ -11,6 +11,9 @@ namespace crossover {
 device::MoeArguments moe_arguments(const MoeDispatch& call, const Workspace& workspace, const MoeLaunch& launch);
 device::MoeArguments moe_arguments(const MoeCombine& call, const Workspace& workspace, const MoeLaunch& launch);
 
+/// Whether the rows are dealt in tiles of swizzled scales, not in turns (device/dispatch_rows.cuh).
+bool deals_in_tiles(const MoeDispatch& call);
+
 using MoeKernel = void (*)(device::MoeArguments);
 
 /// As that of launch.hpp.

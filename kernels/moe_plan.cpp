@@ -95,6 +95,11 @@ MoeLaunch spread(std::int64_t vectors, int multiprocessors) {
 
 } // namespace
 
+bool deals_in_tiles(const MoeDispatch& call) {
+    return call.quant == Quant::fp4 && call.scale_layout == ScaleLayout::swizzled &&
+           most_tokens(call.tokens) >= kFewestRowsInTiles;
+}
+
 std::optional<std::string> unsupported(const MoeDispatch& call, const Workspace& workspace, const MoeLaunch& launch) {
     const bool fp4 = call.quant == Quant::fp4;
     if (auto reason =
@@ -107,6 +112,9 @@ std::optional<std::string> unsupported(const MoeDispatch& call, const Workspace&
         if (sum_of(call.tokens) > 0 && (!call.output[peer] || (fp4 && !call.output_scales[peer])))
             return "output or output_scales of rank " + std::to_string(peer) + " is null";
         if (sum_of(call.tokens) > 0 && !aligned(call.output[peer])) return "a tensor is not aligned to 16 bytes";
+        if (fp4 && call.scale_layout == ScaleLayout::swizzled &&
+            reinterpret_cast<std::uintptr_t>(call.output_scales[peer]) % 4 != 0)
+            return "output_scales of rank " + std::to_string(peer) + " are not aligned to 4 bytes";
     }
     if (call.quant != Quant::none && !call.quant_scale) return "quant_scale is null";
     const std::int64_t needed = std::int64_t{launch.ctas} * 2 * kFlagsBytes;
@@ -128,8 +136,25 @@ std::optional<std::string> unsupported(const MoeCombine& call, const Workspace& 
     return std::nullopt;
 }
 
+/// As many CTAs as have something to do at once, each thread as much as it can have in flight: a CTA less is a flag
+/// less to wait for (3–5 % up to 256 rows of 7168, 2 ranks). CTAs of 256 threads, which were as fast or up to 10 %
+/// faster than of 512, but for very many rows in turns (2–3 %).
 MoeLaunch default_launch(const MoeDispatch& call, const Workspace&, int multiprocessors) {
-    return spread(most_tokens(call.tokens) * vectors_per_row(call.dtype, call.hidden_dim), multiprocessors);
+    const std::int64_t rows = most_tokens(call.tokens), vectors = vectors_per_row(call.dtype, call.hidden_dim);
+    std::int64_t batches, warps; // a batch is what a warp has in flight
+    if (deals_in_tiles(call)) {
+        constexpr std::int64_t kRowsOfTile = 128;
+        batches = ceil_div(rows, kRowsOfTile) * (kRowsOfTile / kBatch) * ceil_div(vectors, kWarp);
+        warps = 8;
+    } else {
+        batches = ceil_div(rows * vectors, std::int64_t{kWarp} * kBatch);
+        const std::int64_t of_one = ceil_div(batches, multiprocessors);
+        warps = std::clamp<std::int64_t>(of_one, 4, of_one > 64 ? 16 : 8);
+    }
+    MoeLaunch launch;
+    launch.threads = static_cast<int>(warps) * kWarp;
+    launch.ctas = static_cast<int>(std::clamp<std::int64_t>(ceil_div(batches, warps), 1, multiprocessors));
+    return launch;
 }
 
 MoeLaunch default_launch(const MoeCombine& call, const Workspace& workspace, int multiprocessors) {

@@ -1,6 +1,7 @@
 #pragma once
 /// Tensors of the MoE collectives for all ranks of an emulated world, and readers of what they give.
 
+#include "kernels/moe_launch.hpp"
 #include "tests/emulation/emulated_world.hpp"
 #include "tests/emulation/kernels/device/ptx.cuh"
 #include "tests/support/moe_calls.hpp"

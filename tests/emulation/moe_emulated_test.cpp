@@ -64,12 +64,29 @@ TEST_CASE("dispatch: tiles of the swizzled layout that ranks share, and many rou
     }
 }
 
+TEST_CASE("dispatch: rows dealt in tiles, in every dtype, by any number of warps, from any first row") {
+    std::uint64_t seed = 50;
+    for (const auto& dtype : kDTypes)
+        for (const int threads : {32, 96, 256, 512})
+            for (const TokensPerRank& tokens : {TokensPerRank{0, 32}, TokensPerRank{129, 3}, TokensPerRank{37, 64}}) {
+                const MoeDispatch shape{
+                    .dtype = dtype.value, .quant = Quant::fp4, .hidden_dim = 208, .tokens = tokens}; // 13 blocks
+                CHECK(deals_in_tiles(shape));
+                check_dispatch(shape, 2, {.ctas = 2, .threads = threads}, ++seed);
+            }
+}
+
 TEST_CASE("dispatch and combine as launched by default") {
     for (const std::int64_t tokens : {1, 6})
         for (const std::int64_t hidden : {16, 1024, 2880}) {
             const EmulatedWorld world(4);
-            const MoeDispatch dispatch{.quant = Quant::fp8, .hidden_dim = hidden, .tokens = {tokens, 0, 2, 1}};
+            MoeDispatch dispatch{.quant = Quant::fp8, .hidden_dim = hidden, .tokens = {tokens, 0, 2, 1}};
             check_dispatch(dispatch, 4, default_launch(dispatch, world.workspaces[0], 4), 5);
+            dispatch.quant = Quant::fp4;
+            check_dispatch(dispatch, 4, default_launch(dispatch, world.workspaces[0], 4), 6);
+            dispatch.tokens[2] = 33;
+            if (hidden <= 1024) check_dispatch(dispatch, 4, default_launch(dispatch, world.workspaces[0], 4), 7);
+            dispatch.tokens[2] = 2;
             const MoeCombine combine{.hidden_dim = hidden, .tokens = dispatch.tokens};
             CombineTensors tensors(combine, 4, 6);
             check_combine(tensors, default_launch(tensors.call_of(0), world.workspaces[0], 4), 6);
@@ -167,6 +184,11 @@ TEST_CASE("what cannot run is refused before any launch, with the reason") {
     contains(reason(combine, [](auto& call) { call.tokens[1] = -1; }), "has -1 tokens");
     contains(reason(dispatch, [](auto& call) { call.output[1] = nullptr; }), "rank 1 is null");
     contains(reason(dispatch, [](auto& call) { call.output_scales[1] = nullptr; }), "rank 1 is null");
+    const auto misalign = [](auto& call) {
+        call.output_scales[1] = static_cast<std::byte*>(call.output_scales[1]) + 2;
+    };
+    contains(reason(dispatch, misalign), "rank 1 are not aligned to 4 bytes");
+    CHECK(reason(dispatch, [&](auto& call) { misalign(call), call.scale_layout = ScaleLayout::linear; }) == "");
     contains(reason(dispatch, [](auto& call) { call.quant_scale = nullptr; }), "quant_scale is null");
     contains(reason(dispatch, [](auto& call) { call.input = nullptr; }), "input is null");
     contains(reason(combine, [](auto& call) { call.output = nullptr; }), "output is null");
