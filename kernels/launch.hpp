@@ -8,6 +8,14 @@
 
 namespace crossover {
 
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+/// A row's units of device::kUnitBytes, the last one partly filled.
+inline int units_per_row(const FusedAllReduce& call) {
+    return static_cast<int>(
+        ceil_div(call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype)), device::kUnitBytes));
+}
+
 /// How a launch uses the workspace; generation_bytes depends on the workspace alone.
 device::SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
                                const LaunchParameters& launch);

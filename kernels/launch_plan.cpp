@@ -10,18 +10,11 @@ namespace {
 
 using namespace device;
 
-constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 /// The number of clusters that have a token; a launch has no others. Sharded and more than a token each: an odd number,
 /// so that a cluster's tokens have all the ranks as owners in turn.
 int used_clusters(const FusedAllReduce& call, const LaunchParameters& launch) {
     if (launch.clusters >= call.num_tokens) return static_cast<int>(call.num_tokens);
     return is_sharded(call.pattern) && launch.clusters % 2 == 0 ? launch.clusters - 1 : launch.clusters;
-}
-
-int units_per_row(const FusedAllReduce& call) {
-    return static_cast<int>(
-        ceil_div(call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype)), kUnitBytes));
 }
 
 bool aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % kVectorBytes == 0; }

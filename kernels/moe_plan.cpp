@@ -10,8 +10,6 @@ namespace {
 
 using namespace device;
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 std::int64_t most_tokens(const TokensPerRank& tokens) { return *std::max_element(tokens.begin(), tokens.end()); }
 
 std::int64_t vectors_per_row(DType dtype, std::int64_t hidden_dim) {

@@ -75,19 +75,16 @@ namespace {
 
 /// A row per CTA, enough CTAs to fill any GPU; few rows are spread over clusters.
 LaunchParameters local_launch(const FusedAllReduce& call, bool pdl) {
-    const auto row_units = static_cast<int>(
-        (call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype)) + device::kUnitBytes - 1) /
-        device::kUnitBytes);
+    const int row_units = units_per_row(call);
     LaunchParameters launch;
     launch.pdl = pdl;
     int per_warp = 1;
     while (per_warp < device::kMaxUnitsPerWarp && row_units > per_warp * device::kMaxThreads / device::kWarp)
         per_warp *= 2;
-    while ((row_units + launch.cluster_size - 1) / launch.cluster_size >
-           device::kMaxUnitsPerWarp * device::kMaxThreads / device::kWarp)
+    while (ceil_div(row_units, launch.cluster_size) > device::kMaxUnitsPerWarp * device::kMaxThreads / device::kWarp)
         launch.cluster_size *= 2;
-    const int per_cta = (row_units + launch.cluster_size - 1) / launch.cluster_size;
-    launch.threads = (per_cta + per_warp - 1) / per_warp * device::kWarp;
+    const std::int64_t per_cta = ceil_div(row_units, launch.cluster_size);
+    launch.threads = static_cast<int>(ceil_div(per_cta, per_warp)) * device::kWarp;
     launch.clusters = 132 * 2048 / launch.threads / launch.cluster_size; // 132 multiprocessors of 2048 threads
     return launch;
 }

@@ -25,8 +25,6 @@ struct Crossing {
     double degrees_of_freedom = 0; // of the standard error; none if it is assumed
 };
 
-double log2_bytes(std::uint64_t bytes) { return std::log2(static_cast<double>(std::max<std::uint64_t>(bytes, 1))); }
-
 Crossing crossing_of(const Cell& cell, const Threshold& limit, int sessions) {
     if (limit.max_bytes == 0) return {Crossing::Kind::at_or_below, log2_bytes(cell.measured_min_bytes)};
     if (limit.limited_by != LimitedBy::crossover) return {Crossing::Kind::at_or_above, log2_bytes(limit.max_bytes)};

@@ -10,7 +10,6 @@
 #include "tuner/fit/observations.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 namespace crossover {
@@ -38,8 +37,7 @@ std::array<double, 2> byte_range(const std::vector<CellObservations>& observatio
             least = greatest == 0 ? bytes : std::min(least, bytes);
             greatest = std::max(greatest, bytes);
         }
-    return {std::log2(static_cast<double>(least)) - kMargin,
-            std::log2(static_cast<double>(std::max(least, greatest))) + kMargin};
+    return {log2_bytes(least) - kMargin, log2_bytes(std::max(least, greatest)) + kMargin};
 }
 
 std::set<std::string> names_of(const CellObservations& cell) {

@@ -27,8 +27,6 @@ constexpr double kStripTop = 297, kStripHeight = 9;
 constexpr double kRatioTop = 336, kRatioBottom = 486;
 constexpr double kHeight = 526;
 
-double log2_of(std::uint64_t bytes) { return std::log2(static_cast<double>(bytes)); }
-
 /// What a cell's limits tell apart.
 struct Sides {
     std::string_view challengers, baselines;
@@ -97,7 +95,7 @@ std::vector<Curve> curves_of(const CellObservations& observations, Wanted wanted
         for (std::size_t p = 0; p < observations.points.size(); ++p) {
             const Point& point = observations.points[p];
             const double drawn = value(series.typical[static_cast<Eigen::Index>(p)], point);
-            if (std::isfinite(drawn)) curve.points.push_back({log2_of(message_bytes(point)), point.hidden_dim, drawn});
+            if (std::isfinite(drawn)) curve.points.push_back({log2_bytes(point), point.hidden_dim, drawn});
         }
         std::stable_sort(curve.points.begin(), curve.points.end(),
                          [](const CurvePoint& a, const CurvePoint& b) { return a.log2_bytes < b.log2_bytes; });
@@ -183,8 +181,8 @@ class Drawing {
         for (const Limit& limit : limits_) {
             if (!limit.ci95) continue;
             const auto [low, high] = *limit.ci95;
-            const double left = x_(std::clamp(low == 0 ? x_.low : log2_of(low), x_.low, x_.high));
-            const double right = x_(std::clamp(log2_of(std::max<std::uint64_t>(high, 1)), x_.low, x_.high));
+            const double left = x_(std::clamp(low == 0 ? x_.low : log2_bytes(low), x_.low, x_.high));
+            const double right = x_(std::clamp(log2_bytes(high), x_.low, x_.high));
             for (const auto& [top, bottom] : {std::pair(kTimeTop, kTimeBottom), std::pair(kRatioTop, kRatioBottom)})
                 out += svg::rect({left, top}, std::max(1.0, right - left), bottom - top, "ci " + limit.style,
                                  "95 % interval of " + limit.name + ": " + limit.ci_text) +
@@ -247,10 +245,9 @@ class Drawing {
         std::string out = svg::text({kPlotLeft - 6, kStripTop + 9}, "end", "label", "table") + "\n";
         for (const Interval& interval : figure_.cell.intervals) {
             const double low =
-                std::clamp(interval.min_bytes == 0 ? x_.low : log2_of(interval.min_bytes), x_.low, x_.high);
+                std::clamp(interval.min_bytes == 0 ? x_.low : log2_bytes(interval.min_bytes), x_.low, x_.high);
             const double high =
-                std::clamp(interval.max_bytes ? log2_of(std::max<std::uint64_t>(*interval.max_bytes, 1)) : x_.high,
-                           x_.low, x_.high);
+                std::clamp(interval.max_bytes ? log2_bytes(*interval.max_bytes) : x_.high, x_.low, x_.high);
             if (high <= low) continue;
             out += svg::rect({x_(low), kStripTop}, x_(high) - x_(low), kStripHeight,
                              style("choice", interval.algorithm), interval_text(interval)) +
@@ -302,7 +299,7 @@ class Drawing {
         for (std::size_t row = 0; const Limit& limit : limits_) {
             const double y = kLimitRows[row++];
             const bool drawn = limit.bytes && *limit.bytes > 0;
-            const double at = drawn ? log2_of(*limit.bytes) : x_.low;
+            const double at = drawn ? log2_bytes(*limit.bytes) : x_.low;
             const double x = x_(std::clamp(at, x_.low, x_.high));
             if (drawn && x_.holds(at))
                 lines += svg::line({x, y - 9}, {x, kStripTop + kStripHeight}, "limit " + limit.style) +

@@ -3,7 +3,9 @@
 
 #include "kernels/types.hpp"
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <compare>
 #include <cstdint>
 #include <string>
@@ -36,6 +38,12 @@ constexpr std::uint64_t message_bytes(const Point& point) {
     return static_cast<std::uint64_t>(point.num_tokens) * static_cast<std::uint64_t>(point.hidden_dim) *
            element_size(point.cell.dtype);
 }
+
+/// Sizes are compared in octaves; none counts as a byte.
+inline double log2_bytes(std::uint64_t bytes) {
+    return std::log2(static_cast<double>(std::max<std::uint64_t>(bytes, 1)));
+}
+inline double log2_bytes(const Point& point) { return log2_bytes(message_bytes(point)); }
 
 /// "n=8 allreduce_residual_rmsnorm bfloat16 fp8"
 std::string to_string(const CellKey& cell);

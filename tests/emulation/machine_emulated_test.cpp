@@ -140,8 +140,8 @@ TEST_CASE("stores to different slots change places, those to one slot never") {
         for (const int i : {0, 1, 2, 3}) overtaken[i] |= word(i) == 0 && word(3) == 1;
         memory.store(sender, slots[0], {2, 2, 2, 2});
         memory.store(sender, slots[0], {3, 3, 3, 3});
-        CHECK(memory.load(*sender, slots[0]).x == 3); // the thread itself sees them at once
-        none_landed |= memory.load(*other, slots[0]).x == 0;
+        CHECK(memory.load(*sender, slots[0], 16).x == 3); // the thread itself sees them at once
+        none_landed |= memory.load(*other, slots[0], 16).x == 0;
         unsigned last = word(0);
         while (!memory.empty()) {
             memory.land_any();

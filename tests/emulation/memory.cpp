@@ -48,10 +48,10 @@ void Memory::store(const std::shared_ptr<Sender>& sender, std::byte* slot, const
     sender->stores.push_back(std::move(store));
 }
 
-uint4 Memory::load(Sender& sender, const std::byte* slot) {
+uint4 Memory::load(Sender& sender, const std::byte* slot, unsigned bytes) {
     land_acquired(sender, slot);
-    uint4 value;
-    std::memcpy(&value, slot, sizeof value);
+    uint4 value{};
+    std::memcpy(&value, slot, bytes);
     for (const Sender::Store& store : sender.stores)
         if (store.slot == slot) store.put(&value, kAllWords);
     return value;

@@ -79,8 +79,8 @@ class Memory {
     void store(const std::shared_ptr<Sender>& sender, std::byte* slot, const uint4& value, Release release = {}) {
         store(sender, slot, &value, sizeof value, std::move(release));
     }
-    /// What the sender's thread sees: its own stores as if they had landed.
-    uint4 load(Sender& sender, const std::byte* slot);
+    /// What the sender's thread sees in up to 16 bytes: its own stores as if they had landed.
+    uint4 load(Sender& sender, const std::byte* slot, unsigned bytes);
     /// With what has landed there last.
     Release release_of(const std::byte* slot) const;
     /// A store to another CTA's shared memory; `land` performs it.

@@ -125,11 +125,11 @@ void* crossover::emulation::shared_variable(int id, std::size_t bytes) {
 
 namespace crossover::device {
 
-Vector load_slot_and_more(const std::byte* slot) {
+Vector load_slot_bytes(const std::byte* slot, unsigned bytes) {
     scheduler().preempt();
     const Release release = scheduler().memory.release_of(slot);
     if (release.fenced) sender().seen.add(release.fenced);
-    return scheduler().memory.load(sender(), slot);
+    return scheduler().memory.load(sender(), slot, bytes);
 }
 
 void store_slot(std::byte* slot, const unsigned* words, unsigned count) {
@@ -155,7 +155,7 @@ void release_flag(std::byte* slot, unsigned value) {
 }
 
 unsigned acquire_flag(const std::byte* slot) {
-    const unsigned value = load_slot(slot).x;
+    const auto value = load_slot<unsigned>(slot);
     if (const auto flagged = scheduler().memory.release_of(slot).flagged) scheduler().memory.land_all(*flagged);
     return scheduler().options.without_flags ? kEmptyWord - 1 : value; // more than any that is waited for
 }
@@ -166,7 +166,7 @@ void store_to_peer(void* address, const void* value, unsigned bytes) {
 }
 
 void between_looks_at(const std::byte* slot, unsigned words) {
-    const auto seen = std::bit_cast<std::array<unsigned, 4>>(scheduler().memory.load(sender(), slot));
+    const auto seen = std::bit_cast<std::array<unsigned, 4>>(scheduler().memory.load(sender(), slot, 4 * words));
     if (std::any_of(seen.begin(), seen.begin() + words, is_empty)) scheduler().wait_for_landing(slot);
 }
 

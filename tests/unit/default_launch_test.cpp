@@ -2,6 +2,7 @@
 
 #include "kernels/launch.hpp"
 #include "kernels/workspace.hpp"
+#include "tuner/launch_name.hpp"
 
 #include <doctest/doctest.h>
 
@@ -17,8 +18,7 @@ struct Shape {
     std::int64_t num_tokens, hidden_dim;
 };
 
-LaunchParameters launch_of(Fused algorithm, Pattern pattern, Shape shape, int world_size, std::size_t workspace_bytes,
-                           int multiprocessors, Quant quant = Quant::none) {
+FusedAllReduce call_of(Pattern pattern, Shape shape, Quant quant = Quant::none) {
     alignas(16) static std::byte tensor[16];
     FusedAllReduce call;
     call.pattern = pattern;
@@ -29,10 +29,20 @@ LaunchParameters launch_of(Fused algorithm, Pattern pattern, Shape shape, int wo
     static const float scale = 1;
     call.quant = quant;
     call.quant_scale = &scale;
+    return call;
+}
+
+Workspace workspace_of(int world_size, std::size_t bytes) {
     Workspace workspace;
     workspace.peers.world_size = world_size;
-    workspace.bytes = workspace_bytes;
-    return default_launch(algorithm, call, workspace, multiprocessors, 9);
+    workspace.bytes = bytes;
+    return workspace;
+}
+
+LaunchParameters launch_of(Fused algorithm, Pattern pattern, Shape shape, int world_size, std::size_t workspace_bytes,
+                           int multiprocessors, Quant quant = Quant::none) {
+    return default_launch(algorithm, call_of(pattern, shape, quant), workspace_of(world_size, workspace_bytes),
+                          multiprocessors, 9);
 }
 
 /// Of world size 2, in a workspace that limits nothing.
@@ -116,6 +126,42 @@ TEST_CASE("a sharded residual: twice the CTAs of two units a warp above 2 MiB, a
     CHECK(sharded(129, 8192) == launch);
     CHECK(sharded(257, 4096).cluster_size == 1);
     CHECK(sharded(257, 4096).clusters == 264);
+}
+
+TEST_CASE("fewer clusters where the rings do not fit, and down to half of those for four rows between fences") {
+    int as_many_as_fit = 0, four_rows = 0, half = 0;
+    for (const Fused algorithm : {Fused::oneshot, Fused::twoshot})
+        for (const int world_size : {2, 4, 8})
+            for (const std::int64_t num_tokens : {64, 512, 1024, 4096})
+                for (const std::size_t mebibytes : {1, 4, 16, 64}) {
+                    const FusedAllReduce call = call_of(Pattern::allreduce_residual_rmsnorm, {num_tokens, 8192});
+                    const Workspace workspace = workspace_of(world_size, mebibytes << 20);
+                    const LaunchParameters launch = default_launch(algorithm, call, workspace, 132, 9);
+                    const LaunchParameters roomy =
+                        default_launch(algorithm, call, workspace_of(world_size, std::size_t{1} << 36), 132, 9);
+                    INFO(to_string(launch) << ", with room " << to_string(roomy) << ", " << mebibytes << " MiB");
+                    REQUIRE_FALSE(unsupported(algorithm, call, workspace, launch).has_value());
+                    LaunchParameters fits = roomy;
+                    while (fits.clusters > 1 && unsupported(algorithm, call, workspace, fits)) --fits.clusters;
+                    const auto fence_rows = [&](const LaunchParameters& of) {
+                        return slot_layout(algorithm, call, workspace, of).fence_rows;
+                    };
+                    CHECK(launch.clusters <= fits.clusters);
+                    if (fence_rows(fits) >= 4) {
+                        CHECK(launch.clusters == fits.clusters);
+                        ++as_many_as_fit;
+                    } else if (fence_rows(launch) >= 4) {
+                        CHECK(launch.clusters >= (fits.clusters - 1) / 2);
+                        ++four_rows;
+                    } else {
+                        CHECK(launch.clusters >= (fits.clusters - 1) / 2);
+                        CHECK(launch.clusters <= fits.clusters / 2 + 1);
+                        ++half;
+                    }
+                }
+    CHECK(as_many_as_fit > 0);
+    CHECK(four_rows > 0);
+    CHECK(half > 0);
 }
 
 TEST_CASE(

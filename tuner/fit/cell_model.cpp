@@ -15,8 +15,6 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 constexpr double kNear = 1.1; // octaves: neighbours in a grid of powers of two
 
-double log2_of(std::uint64_t bytes) { return std::log2(static_cast<double>(bytes)); }
-
 int rank_in(Pattern pattern, std::string_view name) {
     if (is_moe(pattern)) return algorithm::is_challenger(name) ? 1 : 0;
     return name == algorithm::oneshot ? 0 : name == algorithm::twoshot ? 1 : 2;
@@ -30,13 +28,13 @@ Eigen::ArrayXd with_gaps_filled(const Series& series, const std::vector<Point>& 
         std::vector<double> x, y; // of one hidden_dim
         for (; last < filled.size() && points[last].hidden_dim == points[first].hidden_dim; ++last) {
             if (!std::isfinite(series.typical[last])) continue;
-            x.push_back(log2_of(message_bytes(points[last])));
+            x.push_back(log2_bytes(points[last]));
             y.push_back(series.typical[last]);
         }
         if (x.size() < 2 || static_cast<Eigen::Index>(x.size()) == last - first) continue;
         const auto curve = interpolate(x, y);
         for (Eigen::Index p = first; p < last; ++p) {
-            const double at = log2_of(message_bytes(points[p]));
+            const double at = log2_bytes(points[p]);
             const auto right = std::upper_bound(x.begin(), x.end(), at);
             if (std::isfinite(filled[p]) || series.barred[p] != Barred::no || right == x.begin() || right == x.end())
                 continue;
@@ -82,7 +80,7 @@ CellModel::CellModel(const CellObservations& cell) : cell_(cell) {
     const auto curves_at = [&](std::uint64_t bytes) {
         std::set<std::int64_t> hidden_dims;
         for (const auto& [other, point] : by_size)
-            if (std::abs(log2_of(other) - log2_of(bytes)) <= kSameSize)
+            if (std::abs(log2_bytes(other) - log2_bytes(bytes)) <= kSameSize)
                 hidden_dims.insert(cell.points[point].hidden_dim);
         return static_cast<double>(hidden_dims.size());
     };
@@ -110,7 +108,7 @@ CellModel::CellModel(const CellObservations& cell) : cell_(cell) {
 std::vector<Eigen::ArrayXd> CellModel::times_at(Eigen::Index size) const {
     std::vector<Eigen::ArrayXd> columns;
     const std::vector<Point>& points = cell_.points;
-    const double at = log2_of(sizes_[size]);
+    const double at = log2_bytes(sizes_[size]);
     for (std::size_t first = 0, last = 0; first < points.size(); first = last) {
         while (last < points.size() && points[last].hidden_dim == points[first].hidden_dim) ++last;
         const auto of_dim = std::span(points).subspan(first, last - first);
@@ -122,7 +120,7 @@ std::vector<Eigen::ArrayXd> CellModel::times_at(Eigen::Index size) const {
             continue;
         }
         if (above == begin || above == end) continue;
-        const double left = log2_of(message_bytes(points[above - 1])), right = log2_of(message_bytes(points[above]));
+        const double left = log2_bytes(points[above - 1]), right = log2_bytes(points[above]);
         if (right - left > kNear) continue;
         const double share = (at - left) / (right - left);
         columns.emplace_back((1 - share) * log_us_.col(above - 1) + share * log_us_.col(above)); // NaN if either is
@@ -224,7 +222,7 @@ std::vector<RatioPoint> CellModel::curve(const Contest& contest, const LogTime& 
         for (const Eigen::Index p : points_[k]) {
             const double rounding = cell_.series[below].rounding[p] + cell_.series[above].rounding[p];
             const double ratio = log_us(below, p) - log_us(above, p) + rounding_side * rounding;
-            if (std::isfinite(ratio)) curve.push_back({log2_of(sizes_[k]), ratio});
+            if (std::isfinite(ratio)) curve.push_back({log2_bytes(sizes_[k]), ratio});
         }
     }
     return curve;
@@ -233,7 +231,7 @@ std::vector<RatioPoint> CellModel::curve(const Contest& contest, const LogTime& 
 Edge CellModel::edge(const Contest& contest) const {
     const auto typical_time = [&](Eigen::Index a, Eigen::Index p) { return log_us_(a, p); };
     const std::vector<RatioPoint> typical = curve(contest, typical_time);
-    const double lowest = log2_of(sizes_[contest.cut - 1]), highest = log2_of(sizes_[contest.cut]);
+    const double lowest = log2_bytes(sizes_[contest.cut - 1]), highest = log2_bytes(sizes_[contest.cut]);
     if (typical.empty()) return {.log2_bytes = lowest, .interval = {}};
     const Crossing crossing = find_crossing(typical);
     Edge edge{.log2_bytes = std::clamp(crossing.log2_bytes, lowest, highest), .interval = {}};

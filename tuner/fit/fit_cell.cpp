@@ -121,7 +121,7 @@ class CellFit {
             threshold.max_bytes = std::clamp(bytes_of(edge.log2_bytes), sizes[cut - 1], sizes[cut] - 1);
             if (edge.interval) {
                 const auto [low, high] = *edge.interval;
-                const bool perhaps_never = low <= std::log2(static_cast<double>(sizes.front()));
+                const bool perhaps_never = low <= log2_bytes(sizes.front());
                 threshold.ci95 = {perhaps_never ? 0 : std::min(bytes_of(low), threshold.max_bytes),
                                   std::clamp(bytes_of(high) + 1, threshold.max_bytes, sizes.back())};
             }

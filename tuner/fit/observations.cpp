@@ -189,8 +189,6 @@ Eigen::Index index_of(const std::vector<T>& sorted, const T& value) {
 
 } // namespace
 
-double log2_bytes(const Point& point) { return std::log2(static_cast<double>(message_bytes(point))); }
-
 CellObservations arrange_cell(const std::vector<const Sample*>& samples) {
     CellObservations cell;
     cell.sku = samples.front()->sku;

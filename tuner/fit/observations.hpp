@@ -56,9 +56,6 @@ std::vector<CellObservations> arrange(std::span<const Sample> samples);
 /// The same for samples of one cell, every name a series, launch variants, too.
 CellObservations arrange_cell(const std::vector<const Sample*>& samples);
 
-/// Of one rank's message.
-double log2_bytes(const Point& point);
-
 /// By how much (ln) value i of a curve sticks out from what the neighbours on both sides lead to; 0 where the sides
 /// disagree about the direction (steps, bends) or i is an end. Between two values alone only what lies above their line
 /// sticks out: below it is the bend that every curve has between latency and bandwidth. x ascends.

@@ -117,13 +117,12 @@ class Questions {
     std::vector<FittedEdge> fitted_edges() const {
         const Cell cell = fit_cell(observations_, options_);
         std::vector<FittedEdge> edges;
-        const auto log2_of = [](const std::array<std::uint64_t, 2>& bytes) {
-            return std::array{std::log2(static_cast<double>(std::max<std::uint64_t>(bytes[0], 1))),
-                              std::log2(static_cast<double>(bytes[1]))};
+        const auto octaves_of = [](const std::array<std::uint64_t, 2>& bytes) {
+            return std::array{log2_bytes(bytes[0]), log2_bytes(bytes[1])};
         };
         const auto interval_of = [&](const Threshold& threshold) -> std::optional<std::array<double, 2>> {
             if (!threshold.ci95) return std::nullopt;
-            return log2_of(*threshold.ci95);
+            return octaves_of(*threshold.ci95);
         };
         for (std::size_t i = 0; i + 1 < cell.intervals.size(); ++i) {
             const Interval& below = cell.intervals[i];
@@ -135,7 +134,7 @@ class Questions {
             for (const auto& threshold : {cell.oneshot, cell.twoshot})
                 if (threshold && threshold->max_bytes == *below.max_bytes) edge.interval = interval_of(*threshold);
             if (cell.onset && cell.onset->min_bytes == *below.max_bytes + 1 && cell.onset->ci95)
-                edge.interval = log2_of(*cell.onset->ci95);
+                edge.interval = octaves_of(*cell.onset->ci95);
             edges.push_back(std::move(edge));
         }
         return edges;

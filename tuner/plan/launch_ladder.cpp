@@ -12,8 +12,6 @@ namespace {
 using device::kMaxThreads;
 using device::kWarp;
 
-constexpr int ceil_div(std::int64_t a, std::int64_t b) { return static_cast<int>((a + b - 1) / b); }
-
 /// A call of this shape. What is supported depends on whether there are tensors, not on what is in them.
 FusedAllReduce call_of(const Point& point, std::int64_t num_tokens) {
     alignas(device::kVectorBytes) static std::array<std::byte, device::kVectorBytes> tensor;
@@ -49,7 +47,7 @@ std::vector<LaunchParameters> launch_ladder(Fused algorithm, const Point& point,
     if (room.workspace_limit_bytes > 0)
         workspace.bytes = std::min(workspace.bytes, static_cast<std::size_t>(room.workspace_limit_bytes));
 
-    const int units = ceil_div(point.hidden_dim * element, device::kUnitBytes);
+    const int units = units_per_row(call);
     const int widest = room.compute_capability_major >= 9 ? device::kMaxClusterSize : 1;
     /// The smallest cluster that takes a row with that many units a warp.
     const auto narrowest_with = [&](int units_per_warp) {
@@ -62,7 +60,7 @@ std::vector<LaunchParameters> launch_ladder(Fused algorithm, const Point& point,
     std::vector<LaunchParameters> ladder;
     const auto add = [&](int cluster_size, int units_per_warp, int push_ahead, int ctas = 1) {
         LaunchParameters launch{.cluster_size = cluster_size, .push_ahead = push_ahead};
-        launch.threads = ceil_div(ceil_div(units, cluster_size), units_per_warp) * kWarp;
+        launch.threads = static_cast<int>(ceil_div(ceil_div(units, cluster_size), units_per_warp)) * kWarp;
         if (launch.threads > kMaxThreads) return;
         launch.clusters = resident_clusters(launch, 1, room.multiprocessors);
         const bool many_rows = point.num_tokens > launch.clusters; // a cluster has more than one

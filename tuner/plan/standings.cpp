@@ -22,7 +22,7 @@ constexpr double kLaunchGain = 0.2;
 
 Standings::Standings(const std::vector<std::string>& algorithms, std::span<const Sample> samples)
     : algorithms_(algorithms), observations_(std::move(arrange(samples).front())), model_(observations_) {
-    for (const std::uint64_t bytes : model_.sizes()) sizes_.push_back(std::log2(static_cast<double>(bytes)));
+    for (const std::uint64_t bytes : model_.sizes()) sizes_.push_back(log2_bytes(bytes));
 }
 
 Index Standings::index_of(const std::string& name) const {

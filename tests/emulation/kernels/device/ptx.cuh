@@ -20,11 +20,10 @@ namespace crossover::device {
 
 using Vector = uint4;
 
-/// Up to 16 bytes, those that follow the slot's among them.
-Vector load_slot_and_more(const std::byte* slot);
+Vector load_slot_bytes(const std::byte* slot, unsigned bytes); // the first of the vector's
 template <class V = Vector>
 V load_slot(const std::byte* slot) {
-    const Vector loaded = load_slot_and_more(slot);
+    const Vector loaded = load_slot_bytes(slot, sizeof(V));
     V v;
     std::memcpy(&v, &loaded, sizeof v);
     return v;
