@@ -23,7 +23,8 @@ inline constexpr int kMaxUnitsPerRow = 512; // bounds the row sum's shared memor
 inline constexpr int kMaxUnitsPerWarp = 4;
 
 /// CTAs of kMaxThreads that a multiprocessor holds at a time: a bound that oneshot is compiled for, of its registers.
-/// For two it has 64 a thread, which is enough where two ranks are summed, a unit a warp.
+/// For two it has 64 a thread, which is enough where two ranks are summed, a unit a warp (float16 spills 12 to 20
+/// bytes, fp4 of the others 16 where nobody waits for it).
 constexpr int oneshot_ctas_per_multiprocessor(int world_size, int units_per_warp) {
     return world_size == 2 && units_per_warp == 1 ? 2 : 1;
 }
