@@ -3,8 +3,9 @@
 #include "tuner/error.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <climits>
-#include <cstring>
+#include <cstdio>
 #include <system_error>
 
 #include <arpa/inet.h>

@@ -1,7 +1,6 @@
 #include "comm/rank_process.hpp"
 
 #include <array>
-#include <cstring>
 #include <string_view>
 
 #include <fcntl.h>

@@ -3,7 +3,6 @@
 #include "comm/communicator.hpp"
 
 #include <array>
-#include <cstring>
 #include <fstream>
 #include <set>
 
@@ -45,7 +44,6 @@ GpuInfo read_gpu(int device) {
             .minor = properties.minor,
             .multiprocessors = properties.multiProcessorCount,
             .memory_bytes = properties.totalGlobalMem,
-            .l2_bytes = static_cast<std::size_t>(properties.l2CacheSize),
             .pci_bus_id = pci_bus_id(device),
             .multicast_supported = multicast_supported(device)};
 }

@@ -21,7 +21,6 @@ struct GpuInfo {
     int minor = 0;
     int multiprocessors = 0;
     std::size_t memory_bytes = 0;
-    std::size_t l2_bytes = 0;
     std::string pci_bus_id;
     bool multicast_supported = false; // NVLink multicast; the attribute is read, multicast objects are never made
 

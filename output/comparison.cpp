@@ -3,7 +3,6 @@
 #include "output/format.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 namespace crossover {

@@ -12,11 +12,12 @@
 
 namespace crossover {
 
-/// table.yaml (design.md's fixed names). read_table(write) gives the same table.
+/// table.yaml (configs/table.schema.json). parse_table() of it gives the same table.
 std::string emit_yaml(const Table& table);
 /// @throws InputError with file:line for malformed YAML, unknown keys, intervals that do not join, a newer
 /// schema_version.
 Table read_table(const std::filesystem::path& path);
+/// The same from a text; `where` stands for the file in errors.
 Table parse_table(const std::string& text, const std::string& where);
 
 /// oneshot_thresholds.h, C++17, host and device. Each table is a namespace crossover::SKU (inline if it is the only

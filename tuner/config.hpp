@@ -78,7 +78,8 @@ std::vector<std::string> algorithms_of(const Config& config, Pattern pattern);
 std::vector<Quant> quants_of(const Config& config, Pattern pattern);
 
 /// Reads and checks a config file. @throws InputError naming file:line for YAML errors, unknown keys, values out of
-/// range (world size < 2 or not 2/4/8, negative or zero dimension, hidden_dim not a multiple of 8, of 16 with fp4).
+/// range (a world size other than 2, 4 and 8, a dimension below 1, a hidden_dim that is no multiple of 8, of 16 with
+/// fp4), or algorithms that leave nothing to compare.
 Config read_config(const std::filesystem::path& path);
 
 /// @throws InputError, naming file:line of `world_sizes` in the config file, for a world size above `gpus`.

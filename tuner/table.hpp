@@ -164,7 +164,7 @@ struct Provenance {
     int sessions = 0;
     std::int64_t samples = 0;
     std::map<std::string, std::string> environment; // variables that change results, e.g. NCCL_NVLS_ENABLE
-    std::map<std::string, std::string> extra;       // clocks, cache state, host, command line, …
+    std::map<std::string, std::string> extra;       // cache, graph_calls, trials, recording, imported_from, candidates
 
     bool operator==(const Provenance&) const = default;
 };

@@ -14,7 +14,6 @@
 #include "tuner/measure/gpu_tune.hpp"
 #endif
 
-#include <algorithm>
 #include <array>
 #include <iostream>
 #include <system_error>

@@ -93,7 +93,7 @@ std::array<double, 2> possible_roots(const std::vector<Knot>& knots, std::size_t
     const Knot& left = knots[cut - 1];
     const Knot& right = knots[cut];
     const double straight = std::clamp(left.x - left.y / slope(left, right), left.x, right.x);
-    const double shape = 1.0 * std::abs(root - straight); // half of what the cubic changes
+    const double shape = std::abs(root - straight); // what the cubic changes of a straight line's root, to either side
     double low = root - shape, high = root + shape;
     if (const double jump = jump_between(knots, cut); jump != 0) {
         // The step may be right after the left knot, right before the right one, or anywhere in between.

@@ -101,7 +101,7 @@ class CellFit {
     }
 
     /// The limit at `cut` (index of the first size above it) of the sizes below, the last of which go to `algorithm`.
-    /// @param next  the contender at each size
+    /// @param contest  around the cut: what meets there
     Threshold threshold(Index cut, Index algorithm, const Contest& contest) const {
         const std::vector<std::uint64_t>& sizes = model_.sizes();
         Threshold threshold;

@@ -8,8 +8,8 @@
 ///     date: 2026-09                    # when
 ///     note: …                          # optional
 ///     otherwise: unfused               # what no rule matches: unfused | not_covered
-///     unfused: fastest                 # optional, what unfused means: fastest (the default) | nccl (the fastest
-///     nccl_*) rules:                           # the first that matches decides
+///     unfused: fastest                 # optional: fastest (the default) | nccl (the fastest of nccl_*)
+///     rules:                           # the first that matches decides
 ///       - compute_capability: "9.0"    # optional, also a list; left out = any
 ///         world_size: 2                # optional, also a list
 ///         fused_max: {bytes: 67108864} # up to and with this the fused kernels are used; or: always | never

@@ -1,7 +1,5 @@
 #include "tuner/fit/segments.hpp"
 
-#include <limits>
-
 namespace crossover {
 
 std::vector<Segment> least_regret_segments(const Eigen::ArrayXXd& cost, std::span<const int> rank, double switch_cost,

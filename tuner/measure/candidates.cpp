@@ -6,7 +6,6 @@
 #include "tuner/measure/candidate.hpp"
 #include "tuner/workload.hpp"
 
-#include <array>
 #include <utility>
 
 namespace crossover {

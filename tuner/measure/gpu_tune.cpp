@@ -14,7 +14,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <iostream>
 #include <optional>
 #include <set>
 #include <span>

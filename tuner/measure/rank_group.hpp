@@ -43,8 +43,6 @@ class RankGroup {
     RankGroup(Communicator comm, const Config& config, int multiprocessors, int compute_capability_major,
               ClockWatch& clock, PluginSession& session);
 
-    int size() const { return comm_.size(); }
-
     /// One record per algorithm of the trial; collective over the group.
     std::vector<Record> measure(const Trial& trial, int session);
 
@@ -60,6 +58,10 @@ class RankGroup {
     };
 
     std::uint64_t timeout_ns() const { return static_cast<std::uint64_t>(1e6 * config_.timeout_ms); }
+    /// Of the point's pattern.
+    Tensors& tensors_of(const Point& point) {
+        return is_moe(point.cell.pattern) ? static_cast<Tensors&>(*moe_arena_) : arena_;
+    }
     void reset_workspace_on_all();
     std::optional<std::string> check(Contender& contender, const Point& point, const Verifier& verifier,
                                      SampleStatus& status);
@@ -74,11 +76,6 @@ class RankGroup {
     const Config& config_;
     ClockWatch& clock_;
     Stream stream_;
-    /// Of the point's pattern.
-    Tensors& tensors_of(const Point& point) {
-        return is_moe(point.cell.pattern) ? static_cast<Tensors&>(*moe_arena_) : arena_;
-    }
-
     TensorArena arena_;
     std::optional<MoeTensorArena> moe_arena_; // where the config has such patterns
     SymmetricBuffer slots_;

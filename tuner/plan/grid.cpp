@@ -1,7 +1,6 @@
 #include "tuner/plan/plan.hpp"
 
 #include <algorithm>
-#include <map>
 #include <set>
 #include <string_view>
 #include <utility>

@@ -9,7 +9,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace crossover {
@@ -32,11 +31,6 @@ inline constexpr std::array kImportFormats{
     Named<ImportFormat>{ImportFormat::tensorrt_llm, "tensorrt-llm"},
     Named<ImportFormat>{ImportFormat::vllm_pr, "vllm-pr"},
 };
-
-constexpr std::string_view to_string(ImportFormat format) { return detail::name_in(kImportFormats, format); }
-constexpr std::optional<ImportFormat> parse_import_format(std::string_view name) {
-    return detail::value_in<ImportFormat>(kImportFormats, name);
-}
 
 /// What result files do not say.
 struct ImportOptions {
