@@ -35,22 +35,6 @@ void migrate(YAML::Node& document, const std::string& file) {
     document["schema_version"] = number_node(kTableSchemaVersion);
 }
 
-template <class E>
-auto word_among(std::initializer_list<E> values) {
-    return [values](const std::string& word) -> std::optional<E> {
-        for (const E value : values)
-            if (to_string(value) == word) return value;
-        return std::nullopt;
-    };
-}
-
-template <class Table>
-std::string names_of(const Table& table) {
-    std::string names;
-    for (const auto& entry : table) names.append(names.empty() ? "" : ", ").append(entry.name);
-    return names;
-}
-
 std::optional<std::array<std::uint64_t, 2>> find_range(YamlMap& map, const std::string& key) {
     const std::vector<YAML::Node> ends = map.find_sequence(key);
     if (ends.empty() && !map.find_node(key)) return std::nullopt;
@@ -73,10 +57,7 @@ std::optional<Threshold> parse_threshold(YamlMap& cell, const std::string& name)
         return std::nullopt;
     }
     Threshold threshold{.max_bytes = *max_bytes, .ci95 = ci95, .gain_at_edge = gain};
-    if (has_limit)
-        threshold.limited_by = cell.get_word(name + "_limited_by",
-                                             word_among({LimitedBy::crossover, LimitedBy::range, LimitedBy::workspace}),
-                                             "crossover, range, workspace");
+    cell.find_word(name + "_limited_by", kLimitedBy, threshold.limited_by);
     return threshold;
 }
 
@@ -159,10 +140,7 @@ HiddenDimSpread parse_spread(const YAML::Node& node, const std::string& file) {
 /// What a cell and a row of one hidden_dim share, and what must hold of it.
 template <class Limits>
 void parse_limits(YamlMap& map, const YAML::Node& node, Pattern pattern, Limits& limits) {
-    limits.status = map.get_word(
-        "status",
-        word_among({CellStatus::measured, CellStatus::tie, CellStatus::not_measured, CellStatus::unsupported}),
-        "measured, tie, not_measured, unsupported");
+    limits.status = map.get_word("status", kCellStatuses);
     limits.oneshot = parse_threshold(map, "oneshot");
     limits.twoshot = parse_threshold(map, "twoshot");
     if (is_moe(pattern)) limits.onset = parse_onset(map, std::string(onset_name(pattern)));
@@ -246,9 +224,9 @@ std::vector<LaunchRow> parse_launches(YamlMap& cell) {
 Cell parse_cell(const YAML::Node& node, const std::string& file) {
     YamlMap map(node, file, "a cell");
     Cell cell;
-    cell.key.pattern = map.get_word("pattern", parse_pattern, names_of(kPatterns));
-    cell.key.dtype = map.get_word("dtype", parse_dtype, names_of(kDTypes));
-    cell.key.quant = map.get_word("quant", parse_quant, names_of(kQuants));
+    cell.key.pattern = map.get_word("pattern", kPatterns);
+    cell.key.dtype = map.get_word("dtype", kDTypes);
+    cell.key.quant = map.get_word("quant", kQuants);
     cell.key.world_size = map.get<int>("world_size");
     if (cell.key.world_size < 2)
         map.fail(map.get_node("world_size"), "`world_size` is " + std::to_string(cell.key.world_size),
@@ -289,13 +267,7 @@ Table parse_table(const std::string& text, const std::string& where) {
     table.schema_version = map.get<int>("schema_version");
     table.crossover_version = map.get<std::string>("crossover_version");
     table.fingerprint = take_fingerprint(map);
-    table.source = map.get_word(
-        "source",
-        [](const std::string& word) -> std::optional<std::string> {
-            if (word == "gpu" || word == "recording" || word == "import") return word;
-            return std::nullopt;
-        },
-        "gpu, recording, import");
+    table.source = map.get_word("source", kSources);
     if (const auto provenance = map.find_node("provenance")) table.provenance = parse_provenance(*provenance, where);
     map.get_node("cells"); // an empty list is a table; a missing one is a mistake
     for (const YAML::Node& node : map.find_sequence("cells")) {

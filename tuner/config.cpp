@@ -13,11 +13,6 @@
 namespace crossover {
 namespace {
 
-constexpr std::array kCacheStates{Named<CacheState>{CacheState::hot, "hot"},
-                                  Named<CacheState>{CacheState::cold, "cold"}};
-constexpr std::array kSearches{Named<Search>{Search::adaptive, "adaptive"}, Named<Search>{Search::grid, "grid"}};
-constexpr std::array kLaunchChoices{Named<LaunchChoice>{LaunchChoice::standard, "default"},
-                                    Named<LaunchChoice>{LaunchChoice::tuned, "tuned"}};
 constexpr std::array kWorldSizes{2, 4, 8};
 
 // Far beyond any model, and small enough that num_tokens × hidden_dim × 4 bytes cannot overflow.
@@ -170,7 +165,7 @@ PluginInfo parse_candidate(const YAML::Node& node, const std::string& file) {
     info.name = map.get<std::string>("name");
     if (const auto problem = bad_plugin_name(info.name))
         map.fail(map.get_node("name"), "`name` is `" + info.name + "`, " + *problem, "write the library's own name");
-    info.role = map.get_word("role", parse_role, "oneshot, twoshot, unfused");
+    info.role = map.get_word("role", kRoles);
     info.library = map.get<std::string>("library");
     info.version = map.get<std::string>("version");
     info.checksum = map.get<std::string>("checksum");
@@ -185,8 +180,8 @@ PluginInfo parse_candidate(const YAML::Node& node, const std::string& file) {
 
 void take_measurement(const YAML::Node& node, const std::string& file, Config& config) {
     YamlMap map(node, file, "`measurement`");
-    if (map.find_node("search")) config.search = map.get_word("search", parse_search, "adaptive, grid");
-    if (map.find_node("launches")) config.launches = map.get_word("launches", parse_launch_choice, "default, tuned");
+    map.find_word("search", kSearches, config.search);
+    map.find_word("launches", kLaunchChoices, config.launches);
     take_number(map, "budget_samples", config.budget_samples, std::int64_t{0}, std::int64_t{1} << 40);
     take_number(map, "budget_seconds", config.budget_seconds, 0.0, 1e9);
     take_number(map, "sessions", config.sessions, 1, 1000);
@@ -194,7 +189,7 @@ void take_measurement(const YAML::Node& node, const std::string& file, Config& c
     take_number(map, "trials", config.trials, 1, 100000);
     take_number(map, "precision", config.precision, 0.0, 0.5);
     take_number(map, "graph_calls", config.graph_calls, 1, 10000);
-    if (map.find_node("cache")) config.cache = map.get_word("cache", parse_cache_state, "hot, cold");
+    map.find_word("cache", kCacheStates, config.cache);
     take_number(map, "timeout_ms", config.timeout_ms, 1.0, 600000.0);
     map.finish();
 }
@@ -241,19 +236,6 @@ YAML::Node candidate_node(const PluginInfo& info) {
 }
 
 } // namespace
-
-std::string_view to_string(CacheState state) { return detail::name_in(kCacheStates, state); }
-std::optional<CacheState> parse_cache_state(std::string_view name) {
-    return detail::value_in<CacheState>(kCacheStates, name);
-}
-
-std::string_view to_string(Search search) { return detail::name_in(kSearches, search); }
-std::optional<Search> parse_search(std::string_view name) { return detail::value_in<Search>(kSearches, name); }
-
-std::string_view to_string(LaunchChoice choice) { return detail::name_in(kLaunchChoices, choice); }
-std::optional<LaunchChoice> parse_launch_choice(std::string_view name) {
-    return detail::value_in<LaunchChoice>(kLaunchChoices, name);
-}
 
 std::vector<std::string> algorithms_of(const Config& config, Pattern pattern) {
     std::vector<std::string> algorithms = config.algorithms;

@@ -4,9 +4,9 @@
 #include "tuner/plugin_info.hpp"
 #include "tuner/workload.hpp"
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,23 +15,21 @@ namespace crossover {
 
 /// Whether a call's input finds its data in L2: `hot` re-uses a few buffers, `cold` rotates over more than the L2.
 enum class CacheState : std::uint8_t { hot, cold };
-std::string_view to_string(CacheState state);
-/// The state with this exact name, or nothing.
-std::optional<CacheState> parse_cache_state(std::string_view name);
+inline constexpr std::array kCacheStates{Named<CacheState>{CacheState::hot, "hot"},
+                                         Named<CacheState>{CacheState::cold, "cold"}};
+constexpr std::string_view to_string(CacheState state) { return detail::name_in(kCacheStates, state); }
 
 /// Which points of the sweep are measured: `adaptive` those that decide, `grid` all of them.
 enum class Search : std::uint8_t { adaptive, grid };
-std::string_view to_string(Search search);
-/// The search with this exact name, or nothing.
-std::optional<Search> parse_search(std::string_view name);
+inline constexpr std::array kSearches{Named<Search>{Search::adaptive, "adaptive"}, Named<Search>{Search::grid, "grid"}};
+constexpr std::string_view to_string(Search search) { return detail::name_in(kSearches, search); }
 
 /// How oneshot and twoshot are launched: `standard` by the kernels' own default, `tuned` by the fastest of a few, which
 /// the table then holds.
 enum class LaunchChoice : std::uint8_t { standard, tuned };
-/// "default", "tuned"
-std::string_view to_string(LaunchChoice choice);
-/// The choice with this exact name, or nothing.
-std::optional<LaunchChoice> parse_launch_choice(std::string_view name);
+inline constexpr std::array kLaunchChoices{Named<LaunchChoice>{LaunchChoice::standard, "default"},
+                                           Named<LaunchChoice>{LaunchChoice::tuned, "tuned"}};
+constexpr std::string_view to_string(LaunchChoice choice) { return detail::name_in(kLaunchChoices, choice); }
 
 struct Config {
     // sweep: the cells are the product of these four

@@ -1,22 +1,15 @@
 #include "tuner/plugin_info.hpp"
 
-#include "kernels/types.hpp"
 #include "tuner/workload.hpp"
 
 #include <algorithm>
-#include <array>
 
 namespace crossover {
 namespace {
 
-constexpr std::array kRoles{Named<Role>{Role::oneshot, "oneshot"}, Named<Role>{Role::twoshot, "twoshot"},
-                            Named<Role>{Role::unfused, "unfused"}};
 constexpr std::size_t kLongestName = 40;
 
 } // namespace
-
-std::string_view to_string(Role role) { return detail::name_in(kRoles, role); }
-std::optional<Role> parse_role(std::string_view name) { return detail::value_in<Role>(kRoles, name); }
 
 std::optional<std::string> bad_plugin_name(std::string_view name) {
     const auto is_lower = [](char c) { return c >= 'a' && c <= 'z'; };
@@ -24,7 +17,8 @@ std::optional<std::string> bad_plugin_name(std::string_view name) {
     if (name.empty() || name.size() > kLongestName || !is_lower(name.front()) || !std::ranges::all_of(name, is_word))
         return "which is no lower-case letter and up to 39 letters, digits and underscores";
     const auto is_name = [&](std::string_view known) { return known == name; };
-    if (std::ranges::any_of(algorithm::kOwn, is_name) || name == algorithm::not_measured || parse_role(name))
+    if (std::ranges::any_of(algorithm::kOwn, is_name) || name == algorithm::not_measured ||
+        detail::value_in<Role>(kRoles, name))
         return "which is an algorithm of Crossover";
     return std::nullopt;
 }

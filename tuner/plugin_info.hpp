@@ -1,6 +1,9 @@
 #pragma once
 /// What a config, a run and a table know of a kernel that is not Crossover's: kernels/crossover_candidate.h.
 
+#include "kernels/types.hpp"
+
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -11,9 +14,9 @@ namespace crossover {
 
 /// What it is in the table: oneshot and twoshot take the place of our own, unfused competes to be the baseline.
 enum class Role : std::uint8_t { oneshot, twoshot, unfused };
-std::string_view to_string(Role role);
-/// The role with this exact name, or nothing.
-std::optional<Role> parse_role(std::string_view name);
+inline constexpr std::array kRoles{Named<Role>{Role::oneshot, "oneshot"}, Named<Role>{Role::twoshot, "twoshot"},
+                                   Named<Role>{Role::unfused, "unfused"}};
+constexpr std::string_view to_string(Role role) { return detail::name_in(kRoles, role); }
 
 struct PluginInfo {
     std::string name; // its algorithm's in samples

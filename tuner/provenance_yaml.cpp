@@ -42,13 +42,7 @@ Fingerprint take_fingerprint(YamlMap& document) {
     if (!std::regex_match(fingerprint.compute_capability, kCapability))
         document.fail(document.get_node("compute_capability"),
                       "`compute_capability` is `" + fingerprint.compute_capability + "`", "write it like \"9.0\"");
-    fingerprint.topology = document.get_word(
-        "topology",
-        [](const std::string& word) -> std::optional<std::string> {
-            if (word == "nvswitch" || word == "nvlink" || word == "pcie") return word;
-            return std::nullopt;
-        },
-        "nvswitch, nvlink, pcie");
+    fingerprint.topology = document.get_word("topology", kTopologies);
     fingerprint.multicast = document.get<bool>("multicast");
     fingerprint.nodes = document.get<int>("nodes");
     if (fingerprint.nodes < 1)

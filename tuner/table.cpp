@@ -5,32 +5,6 @@
 
 namespace crossover {
 
-std::string_view to_string(CellStatus status) {
-    switch (status) {
-    case CellStatus::measured:
-        return "measured";
-    case CellStatus::tie:
-        return "tie";
-    case CellStatus::not_measured:
-        return "not_measured";
-    case CellStatus::unsupported:
-        return "unsupported";
-    }
-    return "?";
-}
-
-std::string_view to_string(LimitedBy limit) {
-    switch (limit) {
-    case LimitedBy::crossover:
-        return "crossover";
-    case LimitedBy::range:
-        return "range";
-    case LimitedBy::workspace:
-        return "workspace";
-    }
-    return "?";
-}
-
 double rounded_share(double share) { return std::round(share * 1e6) / 1e6 + 0.0; } // + 0.0: never "-0"
 
 const Cell* find_cell(const Table& table, const CellKey& key) {

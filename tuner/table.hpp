@@ -21,13 +21,20 @@ inline constexpr int kTableSchemaVersion = 1;
 /// thresholds are 0. `not_measured`: no usable samples. `unsupported`: the fused kernels cannot run this cell (`note`
 /// says why). The last two have no thresholds.
 enum class CellStatus : std::uint8_t { measured, tie, not_measured, unsupported };
-std::string_view to_string(CellStatus status);
+inline constexpr std::array kCellStatuses{
+    Named<CellStatus>{CellStatus::measured, "measured"}, Named<CellStatus>{CellStatus::tie, "tie"},
+    Named<CellStatus>{CellStatus::not_measured, "not_measured"},
+    Named<CellStatus>{CellStatus::unsupported, "unsupported"}};
+constexpr std::string_view to_string(CellStatus status) { return detail::name_in(kCellStatuses, status); }
 
 /// Why a threshold lies where it does: the curves meet there (`crossover`), the algorithm's samples end there while it
 /// still wins (`range`: beyond is not measured, or it cannot run there), or the workspace cannot hold more
 /// (`workspace`).
 enum class LimitedBy : std::uint8_t { crossover, range, workspace };
-std::string_view to_string(LimitedBy limit);
+inline constexpr std::array kLimitedBy{Named<LimitedBy>{LimitedBy::crossover, "crossover"},
+                                       Named<LimitedBy>{LimitedBy::range, "range"},
+                                       Named<LimitedBy>{LimitedBy::workspace, "workspace"}};
+constexpr std::string_view to_string(LimitedBy limit) { return detail::name_in(kLimitedBy, limit); }
 
 /// The largest message (bytes of one rank's input, inclusive) for which an algorithm is to be used; 0 = never.
 struct Threshold {
@@ -145,11 +152,15 @@ struct Cell {
     bool operator==(const Cell&) const = default;
 };
 
+/// What a fingerprint's topology can be, and a table's source.
+inline constexpr std::array<std::string_view, 3> kTopologies{"nvswitch", "nvlink", "pcie"};
+inline constexpr std::array<std::string_view, 3> kSources{"gpu", "recording", "import"};
+
 /// What the numbers depend on. Two tables compare only where this is equal.
 struct Fingerprint {
     std::string sku;
     std::string compute_capability;
-    std::string topology = "nvswitch"; // nvswitch | nvlink | pcie
+    std::string topology = "nvswitch"; // of kTopologies
     bool multicast = false;
     int nodes = 1;
 
@@ -173,7 +184,7 @@ struct Table {
     int schema_version = kTableSchemaVersion;
     std::string crossover_version;
     Fingerprint fingerprint;
-    std::string source = "gpu"; // gpu | recording | import
+    std::string source = "gpu"; // of kSources
     Provenance provenance;
     std::vector<Cell> cells; // sorted by key
 

@@ -2,6 +2,7 @@
 /// A YAML mapping read strictly: each key is taken once, what is left over is an error, every error names file:line.
 
 #include "tuner/error.hpp"
+#include "tuner/named_words.hpp"
 #include "tuner/nearest.hpp"
 
 #include <charconv>
@@ -110,13 +111,19 @@ class YamlMap {
         return as<T>(get_node(key), key);
     }
 
-    /// The value that `parse` (text → optional) makes of the scalar under `key`.
-    template <class Parse>
-    auto get_word(const std::string& key, Parse parse, std::string_view choices) {
+    /// What the word under `key` stands for: see tuner/named_words.hpp.
+    template <class Words>
+    auto get_word(const std::string& key, const Words& words) {
         const YAML::Node found = get_node(key);
-        auto value = parse(as<std::string>(found, key));
-        if (!value) fail(found, "`" + key + "` is `" + found.Scalar() + "`", "write one of " + std::string(choices));
-        return *value;
+        const auto word = as<std::string>(found, key);
+        for (const auto& entry : words)
+            if (word_of(entry) == word) return value_of(entry);
+        fail(found, "`" + key + "` is `" + word + "`", "write one of " + listed(words));
+    }
+    /// The same for a key that may be absent: `value` then stays.
+    template <class Words, class T>
+    void find_word(const std::string& key, const Words& words, T& value) {
+        if (find_node(key)) value = get_word(key, words);
     }
 
     /// The elements of the sequence under `key`; none if the key is absent.

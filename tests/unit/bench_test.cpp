@@ -177,7 +177,7 @@ TEST_CASE("bench says what is wrong with its options in one line") {
                                                                               {"--dtypes int8", "`int8`"},
                                                                               {"--quant-modes fp9", "`fp9`"},
                                                                               {"--pattern gather", "`gather`"},
-                                                                              {"--cache warm", "write hot or cold"},
+                                                                              {"--cache warm", "write one of hot, cold"},
                                                                               {"--no-such-option", "no-such-option"}}) {
         const test::CommandResult result = run(wrong.first);
         INFO(wrong.first, ": ", result.output);

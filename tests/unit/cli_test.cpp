@@ -184,7 +184,7 @@ TEST_CASE("an adaptive run measures less, goes on where it was killed, and is ju
     const CommandResult grid = place.tune("--config adaptive.yaml --search grid --out g");
     CHECK(grid.output.find("Samples of the search: 256 of the grid's 256 (100.0 %)") != std::string::npos);
     check_refused(place.tune("--config adaptive.yaml --search all --out g"),
-                  "--search: is `all`; write adaptive or grid");
+                  "--search: `all` is unknown; write one of adaptive, grid");
 }
 
 TEST_CASE("the config decides what of the recording is used") {

@@ -119,9 +119,7 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     for (const std::string& word : words_of(quants))
         config.quants.push_back(word_option("--quant-modes", word, kQuants));
     config.patterns = {no_residual ? Pattern::allreduce_rmsnorm : word_option("--pattern", pattern, kPatterns)};
-    const auto state = parse_cache_state(cache);
-    if (!state) throw InputError("--cache", "`" + cache + "` is unknown", "write hot or cold");
-    config.cache = *state;
+    config.cache = word_option("--cache", cache, kCacheStates);
     config.algorithms = words_of(algorithms);
     const bool communicators = config.patterns.front() == Pattern::allreduce;
     if (config.algorithms.empty()) {

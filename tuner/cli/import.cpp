@@ -40,9 +40,6 @@ const Usage kUsage{
         "become\n"
         "skipped samples, with their time in the note."};
 
-constexpr std::array kTopologies{Named<const char*>{"nvswitch", "nvswitch"}, Named<const char*>{"nvlink", "nvlink"},
-                                 Named<const char*>{"pcie", "pcie"}};
-
 void print_summary(const Imported& imported) {
     const auto count = [&](SampleStatus status) {
         return std::count_if(imported.samples.begin(), imported.samples.end(),

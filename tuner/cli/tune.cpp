@@ -5,6 +5,7 @@
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/data_folder.hpp"
 #include "tuner/cli/options.hpp"
+#include "tuner/cli/words.hpp"
 #include "tuner/error.hpp"
 #include "tuner/make_table.hpp"
 #include "tuner/plugins/library.hpp"
@@ -68,11 +69,7 @@ std::optional<TuneRequest> parse_request(const std::vector<std::string>& argumen
     take_candidates(request.config, inspect_libraries(libraries, request.config));
     request.out = out;
     if (values->count("recording") != 0) request.recording = recording;
-    if (values->count("search") != 0) {
-        const auto parsed = parse_search(search);
-        if (!parsed) throw InputError("--search", "is `" + search + "`", "write adaptive or grid");
-        request.config.search = *parsed;
-    }
+    if (values->count("search") != 0) request.config.search = word_option("--search", search, kSearches);
     if (values->count("sessions") != 0) {
         if (sessions < 1) throw InputError("--sessions", "is " + std::to_string(sessions), "write 1 or more");
         request.config.sessions = sessions;

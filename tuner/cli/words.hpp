@@ -1,24 +1,20 @@
 #pragma once
 /// Words and numbers that several subcommands take as options.
 
-#include "kernels/types.hpp"
 #include "tuner/error.hpp"
+#include "tuner/named_words.hpp"
 
 #include <cstdint>
 #include <string>
 
 namespace crossover {
 
-/// The value that `word` names in one of the tables of kernels/types.hpp. @throws InputError listing the words there
-/// are
-template <class Names>
-auto word_option(const std::string& option, const std::string& word, const Names& names) {
-    std::string choices;
-    for (const auto& entry : names) {
-        if (entry.name == word) return entry.value;
-        choices.append(choices.empty() ? "" : ", ").append(entry.name);
-    }
-    throw InputError(option, "`" + word + "` is unknown", "write one of " + choices);
+/// What `word` stands for: see tuner/named_words.hpp. @throws InputError listing the words there are
+template <class Words>
+auto word_option(const std::string& option, const std::string& word, const Words& words) {
+    for (const auto& entry : words)
+        if (word_of(entry) == word) return value_of(entry);
+    throw InputError(option, "`" + word + "` is unknown", "write one of " + listed(words));
 }
 
 /// @throws InputError unless 1 <= hidden_dim <= 2^20

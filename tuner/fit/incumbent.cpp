@@ -5,6 +5,7 @@
 #include "tuner/yaml_map.hpp"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 namespace crossover {
@@ -80,19 +81,10 @@ Incumbent read_incumbent(const std::filesystem::path& path) {
     incumbent.source = map.get<std::string>("source");
     incumbent.date = map.get<std::string>("date");
     incumbent.note = map.find<std::string>("note").value_or("");
-    incumbent.unfused_otherwise = map.get_word(
-        "otherwise",
-        [](const std::string& word) -> std::optional<bool> {
-            if (word != "unfused" && word != "not_covered") return std::nullopt;
-            return word == "unfused";
-        },
-        "unfused, not_covered");
-    if (const auto unfused = map.find_node("unfused")) {
-        const auto word = map.as<std::string>(*unfused, "unfused");
-        if (word != "fastest" && word != "nccl")
-            map.fail(*unfused, "`unfused` is `" + word + "`", "write fastest or nccl");
-        incumbent.unfused_is_nccl = word == "nccl";
-    }
+    incumbent.unfused_otherwise =
+        map.get_word("otherwise", std::array{Named<bool>{true, "unfused"}, Named<bool>{false, "not_covered"}});
+    map.find_word("unfused", std::array{Named<bool>{false, "fastest"}, Named<bool>{true, "nccl"}},
+                  incumbent.unfused_is_nccl);
     const YAML::Node rules = map.get_node("rules");
     for (const YAML::Node& node : map.find_sequence("rules")) incumbent.rules.push_back(parse_rule(node, file));
     if (incumbent.rules.empty()) map.fail(rules, "`rules` is empty", "write at least one rule");

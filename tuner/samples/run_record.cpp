@@ -89,13 +89,7 @@ RunRecord read_provenance(const std::filesystem::path& path) {
     YamlMap map(load_yaml(read_file(path, "the provenance"), file), file, "the provenance");
     RunRecord record;
     record.crossover_version = map.get<std::string>("crossover_version");
-    record.source = map.get_word(
-        "source",
-        [](const std::string& word) -> std::optional<std::string> {
-            if (word == "gpu" || word == "recording" || word == "import") return word;
-            return std::nullopt;
-        },
-        "gpu, recording, import");
+    record.source = map.get_word("source", kSources);
     record.fingerprint = take_fingerprint(map);
     record.gpus = map.find<int>("gpus").value_or(0);
     record.provenance = parse_provenance(map.get_node("provenance"), file);

@@ -15,7 +15,7 @@ namespace crossover {
 /// provenance.yaml
 struct RunRecord {
     std::string crossover_version = CROSSOVER_VERSION;
-    std::string source = "gpu"; // gpu | recording | import
+    std::string source = "gpu"; // of kSources
     Fingerprint fingerprint;
     int gpus = 0; // of the machine, or of all hosts together; 0 = unknown (imports)
     Provenance provenance;

@@ -3,6 +3,7 @@
 
 #include "tuner/workload.hpp"
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -13,9 +14,14 @@ namespace crossover {
 
 enum class SampleStatus : std::uint8_t { ok, skipped, failed, timeout };
 
-std::string_view to_string(SampleStatus status);
+inline constexpr std::array kSampleStatuses{
+    Named<SampleStatus>{SampleStatus::ok, "ok"}, Named<SampleStatus>{SampleStatus::skipped, "skipped"},
+    Named<SampleStatus>{SampleStatus::failed, "failed"}, Named<SampleStatus>{SampleStatus::timeout, "timeout"}};
+constexpr std::string_view to_string(SampleStatus status) { return detail::name_in(kSampleStatuses, status); }
 /// The status with this exact name, or nothing.
-std::optional<SampleStatus> parse_sample_status(std::string_view name);
+constexpr std::optional<SampleStatus> parse_sample_status(std::string_view name) {
+    return detail::value_in<SampleStatus>(kSampleStatuses, name);
+}
 
 /// One measured time of one algorithm at one point in one session (a fresh set of rank processes).
 /// Times are those of the slowest rank; they and rel_error are 0 unless status is `ok`.
