@@ -1,6 +1,7 @@
 #include "output/bench_report.hpp"
 
 #include "output/json.hpp"
+#include "tuner/launch_name.hpp"
 #include "tuner/yaml_writer.hpp"
 
 #include <algorithm>
@@ -19,14 +20,11 @@ struct Configuration {
     const Sample* floor = nullptr; // the bound; null if it was not measured
 };
 
-/// `oneshot[cluster=8,…]` → `oneshot`
-std::string base_name(const Sample& sample) { return sample.algorithm.substr(0, sample.algorithm.find('[')); }
-
 bool is_ok(const Sample& sample) { return sample.status == SampleStatus::ok; }
 
 /// Whether it cannot be the baseline.
 bool is_challenger(const Sample& sample, std::span<const PluginInfo> candidates) {
-    return algorithm::is_challenger(base_name(sample)) ||
+    return algorithm::is_challenger(base_of(sample.algorithm)) ||
            std::ranges::any_of(candidates, [&](const PluginInfo& candidate) {
                return candidate.name == sample.algorithm && candidate.role != Role::unfused;
            });
@@ -109,16 +107,16 @@ std::string padded(std::string text, std::size_t width) {
 } // namespace
 
 std::vector<Sample> fastest_launches(std::span<const Sample> samples) {
-    const auto has_parameters = [](const Sample& sample) { return sample.algorithm != base_name(sample); };
     std::vector<Sample> kept;
     for (const Sample& sample : samples) {
-        if (!has_parameters(sample)) {
+        if (!is_launch_variant(sample.algorithm)) {
             kept.push_back(sample);
             continue;
         }
         if (!is_ok(sample)) continue;
         const auto same = std::find_if(kept.begin(), kept.end(), [&](const Sample& other) {
-            return other.point == sample.point && has_parameters(other) && base_name(other) == base_name(sample);
+            return other.point == sample.point && is_launch_variant(other.algorithm) &&
+                   base_of(other.algorithm) == base_of(sample.algorithm);
         });
         if (same == kept.end())
             kept.push_back(sample);

@@ -17,63 +17,6 @@ std::string describe(const Cell* cell) {
     return std::string(to_string(cell->status)) + (cell->note.empty() ? "" : " (" + cell->note + ")");
 }
 
-// ---- can they be compared at all? ----
-
-std::vector<Difference> find_differences(const Table& before, const Table& after, const CompareOptions& options) {
-    std::vector<Difference> differences;
-    const auto shown = [](const std::string& value) { return value.empty() ? std::string("not recorded") : value; };
-    const auto hardware = [&](const std::string& what, const std::string& a, const std::string& b) {
-        if (a != b) differences.push_back({what + ": " + shown(a) + " → " + shown(b), true, ""});
-    };
-    const auto software = [&](std::string_view word, const std::string& what, const std::string& a,
-                              const std::string& b) {
-        if (a == b) return;
-        const bool blocks = options.across.count(word) == 0;
-        differences.push_back(
-            {what + ": " + shown(a) + " → " + shown(b), blocks, blocks ? "--across " + std::string(word) : ""});
-    };
-
-    const Fingerprint &old_machine = before.fingerprint, &new_machine = after.fingerprint;
-    hardware("SKU", old_machine.sku, new_machine.sku);
-    hardware("compute capability", old_machine.compute_capability, new_machine.compute_capability);
-    hardware("topology", old_machine.topology, new_machine.topology);
-    hardware("NVLink multicast", old_machine.multicast ? "on" : "off", new_machine.multicast ? "on" : "off");
-    hardware("nodes", std::to_string(old_machine.nodes), std::to_string(new_machine.nodes));
-
-    const Provenance &from = before.provenance, &to = after.provenance;
-    software("driver", "driver", from.driver, to.driver);
-    software("cuda", "CUDA", from.cuda, to.cuda);
-    software("nccl", "NCCL", from.nccl, to.nccl);
-    const auto value_of = [](const std::map<std::string, std::string>& values, const std::string& key) {
-        const auto found = values.find(key);
-        return found == values.end() ? std::string() : found->second;
-    };
-    std::map<std::string, std::string> names = from.environment;
-    names.insert(to.environment.begin(), to.environment.end());
-    for (const auto& [name, unused] : names)
-        software("environment", name, value_of(from.environment, name), value_of(to.environment, name));
-    software("cache", "cache state", value_of(from.extra, "cache"), value_of(to.extra, "cache"));
-    // Another build of an engine's kernels is what a comparison is made for: it is told, and blocks nothing.
-    std::set<std::string> candidates;
-    for (const auto* const extra : {&from.extra, &to.extra})
-        for (const auto& [key, unused] : *extra)
-            if (key.starts_with(kCandidatePrefix)) candidates.insert(key);
-    for (const std::string& key : candidates)
-        if (const std::string a = value_of(from.extra, key), b = value_of(to.extra, key); a != b)
-            differences.push_back({key + ": " + shown(a) + " → " + shown(b), false, ""});
-    // A recording is a measurement, replayed; imported samples are another program's.
-    const auto origin = [](const Table& table) {
-        return std::string(table.source == "import" ? "import" : "measured");
-    };
-    software("source", "source", origin(before), origin(after));
-    if (before.crossover_version != after.crossover_version)
-        differences.push_back(
-            {"Crossover: " + shown(before.crossover_version) + " → " + shown(after.crossover_version), false, ""});
-    return differences;
-}
-
-// ---- verdicts ----
-
 /// Judges a change of time: `sign` is that of the change where it is beyond noise.
 Verdict judge(int sign, double lost, double limit, Verdict otherwise) {
     if (sign > 0 && lost > limit) return Verdict::worse;
@@ -123,54 +66,6 @@ void conclude(CellComparison& cell) {
                            (estimated ? ", about " + percent(change.time_at_stake) + " time between the limits" : ""));
     }
 }
-
-} // namespace
-
-std::string_view to_string(Verdict verdict) {
-    switch (verdict) {
-    case Verdict::same:
-        return "same";
-    case Verdict::moved:
-        return "moved";
-    case Verdict::better:
-        return "better";
-    case Verdict::worse:
-        return "worse";
-    case Verdict::added:
-        return "new";
-    case Verdict::missing:
-        return "missing";
-    case Verdict::not_comparable:
-        return "not comparable";
-    }
-    return "?";
-}
-
-std::string to_string(const TimeChange& change) {
-    return change.what + ": " + percent(change.lost) + " time (95 %: " + percent(change.ci95[0]) + " … " +
-           percent(change.ci95[1]) + ") at " + std::to_string(change.points) + " points";
-}
-
-bool Comparison::comparable() const {
-    return std::none_of(differences.begin(), differences.end(), [](const Difference& d) { return d.blocks; });
-}
-
-int Comparison::count(Verdict verdict) const {
-    return static_cast<int>(
-        std::count_if(cells.begin(), cells.end(), [&](const auto& cell) { return cell.verdict == verdict; }));
-}
-
-bool Comparison::fails(const CellComparison& cell) const {
-    return cell.verdict == Verdict::worse || cell.verdict == Verdict::missing ||
-           (strict && cell.verdict == Verdict::not_comparable);
-}
-
-bool Comparison::fails() const {
-    return (strict && !comparable()) || any(machine_wide, Verdict::worse) ||
-           std::any_of(cells.begin(), cells.end(), [&](const auto& cell) { return fails(cell); });
-}
-
-namespace {
 
 /// Fused or not, in order: what a hole in a range changes where no threshold does.
 std::vector<std::string_view> structure(const Cell& cell) {
@@ -319,6 +214,50 @@ void judge_times(std::vector<Draft>& drafts, Comparison& result, double false_al
 }
 
 } // namespace
+
+std::string_view to_string(Verdict verdict) {
+    switch (verdict) {
+    case Verdict::same:
+        return "same";
+    case Verdict::moved:
+        return "moved";
+    case Verdict::better:
+        return "better";
+    case Verdict::worse:
+        return "worse";
+    case Verdict::added:
+        return "new";
+    case Verdict::missing:
+        return "missing";
+    case Verdict::not_comparable:
+        return "not comparable";
+    }
+    return "?";
+}
+
+std::string to_string(const TimeChange& change) {
+    return change.what + ": " + percent(change.lost) + " time (95 %: " + percent(change.ci95[0]) + " … " +
+           percent(change.ci95[1]) + ") at " + std::to_string(change.points) + " points";
+}
+
+bool Comparison::comparable() const {
+    return std::none_of(differences.begin(), differences.end(), [](const Difference& d) { return d.blocks; });
+}
+
+int Comparison::count(Verdict verdict) const {
+    return static_cast<int>(
+        std::count_if(cells.begin(), cells.end(), [&](const auto& cell) { return cell.verdict == verdict; }));
+}
+
+bool Comparison::fails(const CellComparison& cell) const {
+    return cell.verdict == Verdict::worse || cell.verdict == Verdict::missing ||
+           (strict && cell.verdict == Verdict::not_comparable);
+}
+
+bool Comparison::fails() const {
+    return (strict && !comparable()) || any(machine_wide, Verdict::worse) ||
+           std::any_of(cells.begin(), cells.end(), [&](const auto& cell) { return fails(cell); });
+}
 
 Comparison compare(const Measured& before, const Measured& after, const CompareOptions& options) {
     Comparison result;

@@ -91,6 +91,9 @@ struct Difference {
     std::string remedy;  // how to compare all the same; empty if there is no way
 };
 
+/// Hardware, software and settings. What `options` lets differ, and what cannot change a time, blocks nothing.
+std::vector<Difference> find_differences(const Table& before, const Table& after, const CompareOptions& options);
+
 struct Comparison {
     std::string before, after;           // OLD and NEW, as named by the user
     Fingerprint fingerprint;             // OLD's

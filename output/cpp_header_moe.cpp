@@ -1,6 +1,7 @@
 #include "output/cpp_header_moe.hpp"
 
 #include "kernels/token_distribution.hpp"
+#include "output/cpp_header_parts.hpp"
 #include "output/format.hpp"
 
 #include <algorithm>
@@ -58,7 +59,7 @@ bool has_moe(std::span<const Table> tables) {
 /// What a cell's limit is in the header; a tie never leaves its baseline.
 std::string limit_literal(const Cell& cell) {
     if (!cell.onset) return "std::nullopt";
-    return cell.onset->min_bytes ? std::to_string(*cell.onset->min_bytes) + "ull" : "kNever";
+    return cell.onset->min_bytes ? bytes_literal(*cell.onset->min_bytes) : "kNever";
 }
 
 std::string cases(const Table& table, const Operation& operation) {

@@ -98,10 +98,12 @@ std::string threshold_text(const Cell& cell, const std::optional<Threshold>& thr
     return size;
 }
 
+std::string range_text(const std::optional<std::array<std::uint64_t, 2>>& bytes) {
+    return bytes ? human_bytes((*bytes)[0]) + " … " + human_bytes((*bytes)[1]) : "–";
+}
+
 std::string ci_text(const std::optional<Threshold>& threshold) {
-    if (!threshold || !threshold->ci95) return "–";
-    const auto [low, high] = *threshold->ci95;
-    return human_bytes(low) + " … " + human_bytes(high);
+    return range_text(threshold ? threshold->ci95 : std::nullopt);
 }
 
 std::string gain_text(const std::optional<Threshold>& threshold) {
@@ -125,11 +127,7 @@ std::string onset_text(const Cell& cell) {
     return *cell.onset->min_bytes == 0 ? "0 (always)" : size_text(*cell.onset->min_bytes);
 }
 
-std::string onset_ci_text(const std::optional<Onset>& onset) {
-    if (!onset || !onset->ci95) return "–";
-    const auto [low, high] = *onset->ci95;
-    return human_bytes(low) + " … " + human_bytes(high);
-}
+std::string onset_ci_text(const std::optional<Onset>& onset) { return range_text(onset ? onset->ci95 : std::nullopt); }
 
 std::string group_name(const CellKey& key) {
     return std::string(to_string(key.pattern)) + ", " + std::string(to_string(key.dtype));

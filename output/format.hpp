@@ -3,6 +3,7 @@
 
 #include "tuner/table.hpp"
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -33,7 +34,9 @@ std::string size_text(std::uint64_t bytes);
 /// A cell's limit in words: its size ("≥ …" where the samples end there, "…, workspace" where that ends it), "0 (never
 /// from 4 KiB on)", "tie", "not measured" or "unsupported".
 std::string threshold_text(const Cell& cell, const std::optional<Threshold>& threshold);
-/// Its 95 % interval, "~115 KiB … ~137 KiB", or "–".
+/// Both ends, "~115 KiB … ~137 KiB", or "–".
+std::string range_text(const std::optional<std::array<std::uint64_t, 2>>& bytes);
+/// Its 95 % interval, or "–".
 std::string ci_text(const std::optional<Threshold>& threshold);
 /// Its gain at the edge, "+3.1 %", or "–"; likewise of an onset.
 std::string gain_text(const std::optional<Threshold>& threshold);

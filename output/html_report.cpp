@@ -82,17 +82,15 @@ std::string header(const Table& table) {
            "</dl>\n</header>\n";
 }
 
-/// A limit, and on a line of its own its interval.
-Content limit_content(const Cell& cell, const std::optional<Threshold>& threshold) {
-    Content limit = threshold_text(cell, threshold);
-    if (!threshold || !threshold->ci95) return limit;
-    return Content::markup(limit.str() + "<br/>" + element("span", ci_text(threshold), "soft"));
+/// A limit, and on a line of its own its interval, if it has one.
+Content with_interval(const Content& limit, bool has_interval, const std::string& interval) {
+    return has_interval ? Content::markup(limit.str() + "<br/>" + element("span", interval, "soft")) : limit;
 }
-
+Content limit_content(const Cell& cell, const std::optional<Threshold>& threshold) {
+    return with_interval(threshold_text(cell, threshold), threshold && threshold->ci95, ci_text(threshold));
+}
 Content onset_content(const Cell& cell) {
-    Content limit = onset_text(cell);
-    if (!cell.onset || !cell.onset->ci95) return limit;
-    return Content::markup(limit.str() + "<br/>" + element("span", onset_ci_text(cell.onset), "soft"));
+    return with_interval(onset_text(cell), cell.onset && cell.onset->ci95, onset_ci_text(cell.onset));
 }
 
 /// The columns between a cell's status and its baseline: limits and gains.

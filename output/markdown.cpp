@@ -52,10 +52,6 @@ std::vector<std::string> summary_row(const Cell& cell) {
             cell.baseline.empty() ? "–" : cell.baseline};
 }
 
-std::string range_text(const std::optional<std::array<std::uint64_t, 2>>& range) {
-    return range ? human_bytes((*range)[0]) + " … " + human_bytes((*range)[1]) : "–";
-}
-
 /// A share that cannot be negative, without a sign.
 std::string share(double fraction, int decimals = 2) { return percent(fraction, decimals).substr(1); }
 

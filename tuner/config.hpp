@@ -82,8 +82,8 @@ Config read_config(const std::filesystem::path& path);
 
 /// @throws InputError, naming file:line of `world_sizes` in the config file, for a world size above `gpus`.
 void require_gpus(const Config& config, int gpus, const std::filesystem::path& path);
-/// Takes the world sizes above `gpus` out of the config and returns them.
-std::vector<int> drop_world_sizes_above(Config& config, int gpus);
+/// Takes the world sizes above `gpus` out of the config, where they may have been all.
+void drop_world_sizes_above(Config& config, int gpus);
 
 /// The config as YAML, every key; read_config of it gives the same config.
 std::string to_yaml(const Config& config);

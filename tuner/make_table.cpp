@@ -8,7 +8,6 @@
 #include "tuner/roles.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <iterator>
 #include <map>
@@ -32,10 +31,8 @@ std::string losing_points(const std::vector<PointRegret>& points, std::span<cons
     std::string names;
     for (const PointRegret& each : points) {
         if (each.regret() <= guard_band || sessions_of(each.point, held_out) < 2) continue;
-        char loss[32];
-        std::snprintf(loss, sizeof loss, " (%+.1f %%)", 100 * each.regret());
         names += (names.empty() ? "" : ", ") + std::to_string(each.point.num_tokens) + "x" +
-                 std::to_string(each.point.hidden_dim) + loss;
+                 std::to_string(each.point.hidden_dim) + " (+" + percent_text(each.regret()) + ")";
     }
     return names;
 }

@@ -1,6 +1,7 @@
 #include "tuner/roles.hpp"
 
 #include "tuner/error.hpp"
+#include "tuner/launch_name.hpp"
 
 #include <algorithm>
 
@@ -13,9 +14,6 @@ std::string role_of(const std::string& name, const Config& config) {
         if (candidate.name == name && candidate.role != Role::unfused) return std::string(to_string(candidate.role));
     return name;
 }
-
-/// `oneshot`, or with launch parameters `oneshot[…]`
-bool is_or_launches(const std::string& name, Role role) { return name.substr(0, name.find('[')) == to_string(role); }
 
 } // namespace
 
@@ -44,7 +42,7 @@ void take_candidates(Config& config, std::span<const PluginInfo> candidates) {
                                  std::string(to_string(role)) + ", and a table has room for one",
                              "make a run for each of them, or compare them with `crossover bench`");
         if (!names.empty())
-            std::erase_if(config.algorithms, [&](const std::string& name) { return is_or_launches(name, role); });
+            std::erase_if(config.algorithms, [&](const std::string& name) { return base_of(name) == to_string(role); });
     }
 }
 

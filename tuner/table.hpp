@@ -21,10 +21,10 @@ inline constexpr int kTableSchemaVersion = 1;
 /// thresholds are 0. `not_measured`: no usable samples. `unsupported`: the fused kernels cannot run this cell (`note`
 /// says why). The last two have no thresholds.
 enum class CellStatus : std::uint8_t { measured, tie, not_measured, unsupported };
-inline constexpr std::array kCellStatuses{
-    Named<CellStatus>{CellStatus::measured, "measured"}, Named<CellStatus>{CellStatus::tie, "tie"},
-    Named<CellStatus>{CellStatus::not_measured, "not_measured"},
-    Named<CellStatus>{CellStatus::unsupported, "unsupported"}};
+inline constexpr std::array kCellStatuses{Named<CellStatus>{CellStatus::measured, "measured"},
+                                          Named<CellStatus>{CellStatus::tie, "tie"},
+                                          Named<CellStatus>{CellStatus::not_measured, "not_measured"},
+                                          Named<CellStatus>{CellStatus::unsupported, "unsupported"}};
 constexpr std::string_view to_string(CellStatus status) { return detail::name_in(kCellStatuses, status); }
 
 /// Why a threshold lies where it does: the curves meet there (`crossover`), the algorithm's samples end there while it

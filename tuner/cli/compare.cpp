@@ -4,6 +4,7 @@
 #include "tuner/cli/options.hpp"
 #include "tuner/error.hpp"
 #include "tuner/fit/launches.hpp"
+#include "tuner/named_words.hpp"
 #include "tuner/samples/run_record.hpp"
 
 #include <boost/algorithm/string.hpp>
@@ -67,8 +68,7 @@ std::set<std::string, std::less<>> parse_across(const std::string& text) {
     for (std::string& word : parts) {
         boost::trim(word);
         if (std::find(kAcrossWords.begin(), kAcrossWords.end(), word) == kAcrossWords.end())
-            throw InputError("--across", "unknown word `" + word + "`",
-                             "choose from driver, cuda, nccl, environment, cache, source");
+            throw InputError("--across", "unknown word `" + word + "`", "choose from " + listed(kAcrossWords));
         words.insert(word);
     }
     return words;

@@ -13,7 +13,6 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr double kNear = 1.1; // octaves: neighbours in a grid of powers of two
 
 int rank_in(Pattern pattern, std::string_view name) {
     if (is_moe(pattern)) return algorithm::is_challenger(name) ? 1 : 0;
@@ -38,7 +37,7 @@ Eigen::ArrayXd with_gaps_filled(const Series& series, const std::vector<Point>& 
             const auto right = std::upper_bound(x.begin(), x.end(), at);
             if (std::isfinite(filled[p]) || series.barred[p] != Barred::no || right == x.begin() || right == x.end())
                 continue;
-            if (std::max(at - *(right - 1), *right - at) <= kNear) filled[p] = curve(at);
+            if (std::max(at - *(right - 1), *right - at) <= kNeighbours) filled[p] = curve(at);
         }
     }
     return filled;
@@ -121,7 +120,7 @@ std::vector<Eigen::ArrayXd> CellModel::times_at(Eigen::Index size) const {
         }
         if (above == begin || above == end) continue;
         const double left = log2_bytes(points[above - 1]), right = log2_bytes(points[above]);
-        if (right - left > kNear) continue;
+        if (right - left > kNeighbours) continue;
         const double share = (at - left) / (right - left);
         columns.emplace_back((1 - share) * log_us_.col(above - 1) + share * log_us_.col(above)); // NaN if either is
     }

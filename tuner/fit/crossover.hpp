@@ -13,6 +13,9 @@ namespace crossover {
 
 /// Sizes this close, in octaves, count as one: they differ by noise or hidden_dim more than by size.
 inline constexpr double kSameSize = 0.25;
+/// Sizes at most this far apart, in octaves, are neighbours in a grid of powers of two: what hides between them is as
+/// narrow as the grid's own steps.
+inline constexpr double kNeighbours = 1.1;
 
 /// Two algorithms at one size: log_ratio = ln(t_a / t_b), negative where a is the faster.
 struct RatioPoint {

@@ -1,5 +1,6 @@
 #include "tuner/fit/hidden_dims.hpp"
 
+#include "tuner/fit/crossover.hpp"
 #include "tuner/fit/fit_cell.hpp"
 
 #include <algorithm>
@@ -23,7 +24,6 @@ double octaves_between(const Point& smaller, const Point& larger) {
 /// hidden_dims differ when it is only not known that they do not.
 bool is_told(const std::vector<Point>& points, const std::optional<Threshold>& limit) {
     constexpr double kWide = 2.1; // octaves: wider than in any grid
-    constexpr double kNear = 1.1;
     if (!limit || limit->max_bytes == 0 || limit->limited_by != LimitedBy::crossover) return true;
     double widest = 0, around = 0;
     for (std::size_t p = 1; p < points.size(); ++p) {
@@ -31,7 +31,7 @@ bool is_told(const std::vector<Point>& points, const std::optional<Threshold>& l
         widest = std::max(widest, gap);
         if (message_bytes(points[p - 1]) <= limit->max_bytes) around = gap; // of the last such: the one around it
     }
-    return widest <= kWide || around <= kNear;
+    return widest <= kWide || around <= kNeighbours;
 }
 
 /// A MoE cell's baseline serves sizes up to this.

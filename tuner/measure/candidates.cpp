@@ -4,14 +4,13 @@
 #include "tuner/error.hpp"
 #include "tuner/launch_name.hpp"
 #include "tuner/measure/candidate.hpp"
+#include "tuner/measure/nccl_path.hpp"
 #include "tuner/workload.hpp"
 
 #include <utility>
 
 namespace crossover {
 namespace {
-
-constexpr bool kPdl = true; // every kernel of ours is chained to its predecessor
 
 class FusedCandidate : public Candidate {
   public:
@@ -66,10 +65,6 @@ void enqueue_norm(const CallTensors& tensors, const void* reduced, bool separate
     void* const normed = quantized ? tensors.normed : call.output;
     unfused::rmsnorm(call, summed, normed, kPdl, stream);
     if (quantized) unfused::quantize(call, normed, kPdl, stream);
-}
-
-ncclDataType_t nccl_type(DType dtype) {
-    return dtype == DType::bfloat16 ? ncclBfloat16 : dtype == DType::float16 ? ncclFloat16 : ncclFloat32;
 }
 
 class NcclCandidate : public Candidate {
@@ -266,8 +261,8 @@ std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& name,
             "algorithm `" + name + "`", "there is no such algorithm",
             "use nccl, nccl_symm, nccl_separate, nccl_fused_norm, nccl_symm_separate, nccl_symm_fused_norm, "
             "custom_fused_norm, oneshot or twoshot; for a sharded residual nccl_sharded_norm or twoshot; for "
-            "moe_dispatch nccl_allreduce_quantize, "
-            "nccl_allgather_quantize, quantize_nccl_allgather or push; for moe_combine nccl_allreduce_slice, "
+            "moe_dispatch nccl_allreduce_quantize, nccl_allgather_quantize, quantize_nccl_allgather or push; for "
+            "moe_combine nccl_allreduce_slice, "
             "nccl_reduce_scatter or push");
     return candidates;
 }

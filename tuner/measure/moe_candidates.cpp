@@ -9,6 +9,7 @@
 #include "comm/nccl_check.hpp"
 #include "kernels/reference.hpp"
 #include "tuner/measure/candidate.hpp"
+#include "tuner/measure/nccl_path.hpp"
 #include "tuner/workload.hpp"
 
 #include <algorithm>
@@ -16,18 +17,12 @@
 namespace crossover {
 namespace {
 
-constexpr bool kPdl = true;
-
 /// NCCL calls that make one operation.
 template <class Calls>
 void in_group(Calls calls) {
     CROSSOVER_NCCL_CHECK(ncclGroupStart());
     calls();
     CROSSOVER_NCCL_CHECK(ncclGroupEnd());
-}
-
-ncclDataType_t nccl_type(DType dtype) {
-    return dtype == DType::bfloat16 ? ncclBfloat16 : dtype == DType::float16 ? ncclFloat16 : ncclFloat32;
 }
 
 std::byte* at(void* tensor, std::size_t offset) { return static_cast<std::byte*>(tensor) + offset; }

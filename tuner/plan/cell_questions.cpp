@@ -18,10 +18,8 @@ namespace {
 using Index = Eigen::Index;
 
 /// Between two sizes that the same algorithm wins, its lead (ln) may be lost and won again if it is smaller than this
-/// for each octave between them: ratios near crossings change by some 0.3 an octave, there and back. Sizes an octave
-/// apart are near enough: what hides between them is as narrow as the grid's own steps.
+/// for each octave between them: ratios near crossings change by some 0.3 an octave, there and back.
 constexpr double kLeadLost = 0.15;
-constexpr double kNearEnough = 1.1;
 
 /// A change of algorithm in the fitted cell.
 struct FittedEdge {
@@ -85,7 +83,7 @@ class Questions {
         const Index left = standings_.fastest(k), right = standings_.fastest(k + 1);
         const double octaves = sizes_[k + 1] - sizes_[k];
         if (left == right)
-            return octaves > kNearEnough && std::min(standings_.lead(k), standings_.lead(k + 1)) < kLeadLost * octaves;
+            return octaves > kNeighbours && std::min(standings_.lead(k), standings_.lead(k + 1)) < kLeadLost * octaves;
         const double at_left = model_.advantage(left, right, k), at_right = model_.advantage(right, left, k + 1);
         return !(at_left < 2 * guard() && at_right < 2 * guard()); // NaN: beaten by so far that it was not measured
     }

@@ -59,6 +59,10 @@ std::vector<Trial> CellSearch::coarse_look() const {
     return trials;
 }
 
+Launches CellSearch::chosen_launches(std::span<const Sample> samples) const {
+    return launch_search_.looks() == 0 ? Launches{} : fit_launches(samples, options_.guard_band);
+}
+
 std::vector<Trial> CellSearch::launches_in_place_of_defaults(std::span<const Sample> samples,
                                                              const Launches& launches) const {
     if (launches.empty()) return {};
@@ -81,7 +85,7 @@ std::vector<Trial> CellSearch::launches_in_place_of_defaults(std::span<const Sam
 
 std::vector<Trial> CellSearch::wanted(int session, std::span<const Sample> samples) const {
     if (samples.empty()) return coarse_look();
-    const Launches launches = launch_search_.looks() == 0 ? Launches{} : fit_launches(samples, options_.guard_band);
+    const Launches launches = chosen_launches(samples);
     const std::vector<Sample> chosen = as_launched(samples, launches);
     const Standings standings(algorithms_, chosen);
     const auto is_near_best = [&](const std::string& name, const Point& point) {
@@ -105,7 +109,7 @@ std::vector<Trial> CellSearch::wanted(int session, std::span<const Sample> sampl
 }
 
 std::vector<Trial> CellSearch::beside(const Point& point, std::span<const Sample> samples) const {
-    const Launches launches = launch_search_.looks() == 0 ? Launches{} : fit_launches(samples, options_.guard_band);
+    const Launches launches = chosen_launches(samples);
     const Standings standings(algorithms_, as_launched(samples, launches));
     std::vector<Trial> trials;
     for (const std::int64_t hidden_dim : hidden_dims_of(points_)) {

@@ -47,6 +47,8 @@ class CellSearch {
 
   private:
     std::vector<Trial> coarse_look() const;
+    /// By these samples; none where there are no launches to look at.
+    Launches chosen_launches(std::span<const Sample> samples) const;
     /// The launches chosen where algorithms were compared with another launch.
     std::vector<Trial> launches_in_place_of_defaults(std::span<const Sample> samples, const Launches& launches) const;
 

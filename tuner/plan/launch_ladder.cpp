@@ -35,21 +35,19 @@ bool fit_clusters(Fused algorithm, const FusedAllReduce& call, const Workspace& 
 } // namespace
 
 std::vector<LaunchParameters> launch_ladder(Fused algorithm, const Point& point, const LaunchRoom& room) {
-    const std::int64_t most_tokens = std::max<std::int64_t>(
-        point.num_tokens, static_cast<std::int64_t>(room.max_message_bytes) /
-                              (point.hidden_dim * static_cast<std::int64_t>(element_size(point.cell.dtype))));
+    const auto row_bytes = point.hidden_dim * static_cast<std::int64_t>(element_size(point.cell.dtype));
+    const std::int64_t most_tokens =
+        std::max(point.num_tokens, static_cast<std::int64_t>(room.max_message_bytes) / row_bytes);
     const FusedAllReduce call = call_of(point, std::min(2 * point.num_tokens, most_tokens));
-    const auto element = static_cast<std::int64_t>(element_size(point.cell.dtype));
     Workspace workspace;
     workspace.peers.world_size = point.cell.world_size;
-    workspace.bytes =
-        workspace_bytes(point.cell.world_size, static_cast<std::uint64_t>(call.num_tokens * call.hidden_dim * element));
+    workspace.bytes = workspace_bytes(point.cell.world_size, static_cast<std::uint64_t>(call.num_tokens * row_bytes));
     if (room.workspace_limit_bytes > 0)
         workspace.bytes = std::min(workspace.bytes, static_cast<std::size_t>(room.workspace_limit_bytes));
 
     const int units = units_per_row(call);
     const int widest = room.compute_capability_major >= 9 ? device::kMaxClusterSize : 1;
-    /// The smallest cluster that takes a row with that many units a warp.
+    // The smallest cluster that takes a row with that many units a warp.
     const auto narrowest_with = [&](int units_per_warp) {
         int size = 1;
         while (size < widest && ceil_div(units, size) > units_per_warp * kMaxThreads / kWarp) size *= 2;

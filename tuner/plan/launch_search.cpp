@@ -1,5 +1,6 @@
 #include "tuner/plan/launch_search.hpp"
 
+#include "tuner/fit/crossover.hpp"
 #include "tuner/fit/launch_contest.hpp"
 #include "tuner/fit/statistics.hpp"
 #include "tuner/launch_name.hpp"
@@ -20,8 +21,6 @@ using Index = Eigen::Index;
 constexpr double kStep = 4; // octaves, of first looks: ×16
 /// A hidden_dim without a point this near (octaves) to a size has none there.
 constexpr double kNear = 1;
-/// Sizes an octave apart have nothing between them that is worth a look.
-constexpr double kNearEnough = 1.1;
 /// Behind the best on both sides by more than this (ln), a variant is not looked at between them.
 constexpr double kBehind = 0.05;
 /// Sessions after the first in which a launch comes back. A choice then rests on the median of three.
@@ -138,11 +137,11 @@ void LaunchSearch::ask_first(std::span<const Sample> samples, const IsNearBest& 
             const auto last = std::find_if(points.rbegin(), points.rend(), near_best);
             if (first == points.end()) continue;
             std::vector<double>& sizes = looks[{algorithm, hidden_dim}];
-            if (sizes.empty() || sizes.front() - log2_bytes(*first) > kNearEnough) {
+            if (sizes.empty() || sizes.front() - log2_bytes(*first) > kNeighbours) {
                 look(*first, algorithm, launches_(algorithm, *first));
                 sizes.push_back(log2_bytes(*first));
             }
-            if (log2_bytes(*last) - *std::max_element(sizes.begin(), sizes.end()) > kNearEnough)
+            if (log2_bytes(*last) - *std::max_element(sizes.begin(), sizes.end()) > kNeighbours)
                 look(*last, algorithm, launches_(algorithm, *last));
         }
 }
@@ -153,7 +152,7 @@ void LaunchSearch::ask_between(std::span<const Sample> samples, Names& names) co
             const Index left = contest.segments[i].end - 1, right = left + 1;
             const Point& below = contest.observations.points[left];
             const Point& above = contest.observations.points[right];
-            if (log2_bytes(above) - log2_bytes(below) <= kNearEnough) continue;
+            if (log2_bytes(above) - log2_bytes(below) <= kNeighbours) continue;
             const Point& middle =
                 nearest_point(points_.at(contest.hidden_dim), 0.5 * (log2_bytes(below) + log2_bytes(above)));
             if (!(below < middle && middle < above)) continue;

@@ -1,6 +1,7 @@
 #include "tuner/plan/validation.hpp"
 
 #include "tuner/fit/fit.hpp"
+#include "tuner/fit/regret.hpp"
 #include "tuner/fit/statistics.hpp"
 #include "tuner/launch_name.hpp"
 #include "tuner/make_table.hpp"
@@ -81,12 +82,7 @@ class Validation {
   private:
     double guard() const { return std::log1p(config_.guard_band); }
 
-    std::string chosen(const Point& point) const {
-        for (const Cell& cell : cells_)
-            if (cell.key == point.cell)
-                return std::string(select_algorithm(cell, message_bytes(point), point.hidden_dim));
-        return std::string(algorithm::not_measured);
-    }
+    std::string chosen(const Point& point) const { return choice_of(cells_)("", point); } // on any GPU
 
     /// ln(algorithm ÷ fastest) in each session that measured it. As they are: where a single session says something
     /// else than its neighbours, the fit would take it for disturbed, and here it is what is to be seen.

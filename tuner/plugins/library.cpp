@@ -1,5 +1,6 @@
 #include "tuner/plugins/library.hpp"
 
+#include "tuner/content_hash.hpp"
 #include "tuner/error.hpp"
 #include "tuner/one_line.hpp"
 #include "tuner/read_file.hpp"
@@ -106,9 +107,7 @@ WorkspaceFit fit_workspace(const crossover_candidate& candidate, int world_size,
 }
 
 std::string plugin_checksum(const std::filesystem::path& path) {
-    std::uint64_t hash = 14695981039346656037u;
-    for (const char c : read_file(path, "the candidate library"))
-        hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211u;
+    const std::uint64_t hash = content_hash(read_file(path, "the candidate library"));
     char text[17];
     std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
     return text;

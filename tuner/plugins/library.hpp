@@ -41,7 +41,7 @@ struct WorkspaceFit {
 WorkspaceFit fit_workspace(const crossover_candidate& candidate, int world_size, std::uint64_t max_message_bytes,
                            std::uint64_t limit);
 
-/// 16 hexadecimal digits of the file's content (FNV-1a). @throws InputError if it cannot be read
+/// 16 hexadecimal digits of the file's content (tuner/content_hash.hpp). @throws InputError if it cannot be read
 std::string plugin_checksum(const std::filesystem::path& path);
 
 /// What there is to know of a library before it is used.

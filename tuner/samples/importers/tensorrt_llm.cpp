@@ -58,7 +58,7 @@ constexpr Fusion kFusions[] = {
 const Fusion& find_fusion(const std::string& name, const Place& place) {
     for (const Fusion& fusion : kFusions)
         if (fusion.name == name) return fusion;
-    place.fail("fusion is `" + name.substr(0, 60) + "`",
+    place.fail("fusion is " + shown(name),
                "expected NONE, RESIDUAL_RMS_NORM, RESIDUAL_RMS_NORM_QUANT_FP8 or RESIDUAL_RMS_NORM_QUANT_NVFP4");
 }
 
