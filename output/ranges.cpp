@@ -30,7 +30,7 @@ std::vector<TokenRange> token_ranges(const Cell& any_model, std::int64_t hidden_
 std::vector<std::int64_t> split_points(std::span<const TokenRange> ranges) {
     std::vector<std::int64_t> points;
     for (std::size_t i = 0; i + 1 < ranges.size(); ++i)
-        if (algorithm::is_fused(ranges[i].algorithm) || algorithm::is_fused(ranges[i + 1].algorithm))
+        if (algorithm::is_challenger(ranges[i].algorithm) || algorithm::is_challenger(ranges[i + 1].algorithm))
             points.push_back(ranges[i].last_tokens);
     return points;
 }

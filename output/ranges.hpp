@@ -25,7 +25,7 @@ struct TokenRange {
 std::vector<TokenRange> token_ranges(const Cell& any_model, std::int64_t hidden_dim,
                                      std::int64_t max_num_batched_tokens);
 
-/// Last tokens of all ranges but the open last one: vLLM's compile_ranges_endpoints. Two unfused ranges side by side
+/// Last tokens of all ranges but the open last one: vLLM's compile_ranges_endpoints. Two baselines' ranges side by side
 /// are one to an engine, which has one unfused path: no point between them.
 std::vector<std::int64_t> split_points(std::span<const TokenRange> ranges);
 

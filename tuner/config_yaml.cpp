@@ -135,7 +135,7 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
         auto word = map.as<std::string>(entry, "algorithms");
         for (const PluginInfo& candidate : config.candidates)
             if (candidate.name == word) return word;
-        if (is_launch_variant(word)) return word;
+        if (parse_launched(word, place_of(file, entry)).launch) return word;
         return std::string(algorithm::kOwn[take_word(map, entry, "algorithms", algorithm::kOwn)]);
     });
     map.finish();

@@ -26,7 +26,7 @@ std::string to_string(const LaunchParameters& launch) {
     return text;
 }
 
-LaunchParameters parse_launch(const std::string& text) {
+LaunchParameters parse_launch(const std::string& text, const std::string& place) {
     LaunchParameters launch;
     std::istringstream words(text);
     for (std::string word; std::getline(words, word, ',');) {
@@ -39,8 +39,8 @@ LaunchParameters parse_launch(const std::string& text) {
             known = std::from_chars(word.data() + equals + 1, end, launch.*field).ptr == end;
         }
         if (!known)
-            throw InputError("launch parameters `" + text + "`", "cannot read `" + word + "`",
-                             "write cluster=N,clusters=N,threads=N,ahead=N,behind=N");
+            throw InputError((place.empty() ? "" : place + ": ") + "launch parameters `" + text + "`",
+                             "cannot read `" + word + "`", "write cluster=N,clusters=N,threads=N,ahead=N,behind=N");
     }
     return launch;
 }
@@ -54,11 +54,11 @@ std::string_view base_of(std::string_view name) {
     return is_launch_variant(name) ? name.substr(0, name.find('[')) : name;
 }
 
-LaunchedAlgorithm parse_launched(const std::string& name) {
+LaunchedAlgorithm parse_launched(const std::string& name, const std::string& place) {
     if (!is_launch_variant(name)) return {.algorithm = name, .launch = std::nullopt};
     const auto bracket = name.find('[');
     return {.algorithm = name.substr(0, bracket),
-            .launch = parse_launch(name.substr(bracket + 1, name.size() - bracket - 2))};
+            .launch = parse_launch(name.substr(bracket + 1, name.size() - bracket - 2), place)};
 }
 
 std::string launched_name(std::string_view algorithm, const LaunchParameters& launch) {

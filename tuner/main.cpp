@@ -51,6 +51,7 @@ int run(const std::vector<std::string>& words) {
     using crossover::InputError;
     if (words.empty()) throw InputError("command line", "no subcommand", "see `crossover --help`");
     const std::string& name = words.front();
+    if (name == "help" && words.size() == 2) return run({words[1], "--help"});
     if (name == "--help" || name == "-h" || name == "help") return print_help(), 0;
     if (name == "--version") {
         std::cout << "crossover " CROSSOVER_VERSION "\n";

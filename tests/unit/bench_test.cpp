@@ -172,13 +172,17 @@ TEST_CASE("bench says what is wrong with its options in one line") {
     const auto run = [](const std::string& options) {
         return test::run_command(std::string(CROSSOVER_BINARY) + " bench " + options);
     };
-    for (const auto& wrong : std::vector<std::pair<std::string, std::string>>{{"--num-tokens 0", "`0` is no size"},
-                                                                              {"--num-tokens 12x", "`12x` is no size"},
-                                                                              {"--dtypes int8", "`int8`"},
-                                                                              {"--quant-modes fp9", "`fp9`"},
-                                                                              {"--pattern gather", "`gather`"},
-                                                                              {"--cache warm", "write one of hot, cold"},
-                                                                              {"--no-such-option", "no-such-option"}}) {
+    for (const auto& wrong : std::vector<std::pair<std::string, std::string>>{
+             {"--num-tokens 0", "`0` is no size"},
+             {"--num-tokens 12x", "`12x` is no size"},
+             {"--dtypes int8", "`int8`"},
+             {"--quant-modes fp9", "`fp9`"},
+             {"--pattern gather", "`gather`"},
+             {"--cache warm", "write one of hot, cold"},
+             {"--print-config --launch x=1", "cannot read `x=1`"},
+             {"--print-config --graph-calls 0", "`graph_calls` is 0"},
+             {"--no-residual --pattern allreduce", "--no-residual: means nothing"},
+             {"--no-such-option", "no-such-option"}}) {
         const test::CommandResult result = run(wrong.first);
         INFO(wrong.first, ": ", result.output);
         CHECK(result.status == 2);

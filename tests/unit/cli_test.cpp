@@ -65,9 +65,11 @@ TEST_CASE("help, version and words that are none") {
     check_refused(place.run("tun"), "command line: unknown subcommand `tun`; did you mean `tune`?");
     check_refused(place.run("xyzzyx"), "command line: unknown subcommand `xyzzyx`; see `crossover --help`");
     check_refused(place.run("tune --confg small.yaml"), "tune: unknown option `--confg`; did you mean `--config`?");
-    check_refused(place.run("tune stray"), "tune: ");
+    CHECK(place.run("fit -h").output == place.run("fit --help").output);
+    CHECK(place.run("help fit").output == place.run("fit --help").output);
+    check_refused(place.run("tune stray"), "tune: `stray` belongs to no option; see `crossover tune --help`");
     check_refused(place.run("tune --sessions many"), "tune: ");
-    check_refused(place.tune("--config small.yaml --sessions 0"), "--sessions: is 0; write 1 or more");
+    check_refused(place.tune("--config small.yaml --sessions 0"), "--sessions: 0 is too few; write 1 or more");
     check_refused(place.run("fit"), "fit: ");
 }
 
@@ -109,7 +111,8 @@ TEST_CASE("tune writes the table and all that goes with it") {
         CHECK(place.run("fit --samples o/samples.csv --out t.yaml").status == 0);
         CHECK(read_text(place.path() / "t.yaml") == fit.output);
         CHECK(place.run("fit --samples o/samples.csv --guard-band 0.5").output != fit.output);
-        check_refused(place.run("fit --samples o/samples.csv --guard-band 2"), "--guard-band: ");
+        check_refused(place.run("fit --samples o/samples.csv --guard-band 2"),
+                      "--guard-band: 2 is not between 0 and 0.5; ");
         check_refused(place.run("fit --samples o/none.csv"), "o/none.csv: cannot read the samples");
         fs::copy(place.path() / "o" / "samples.csv", place.path() / "alone.csv");
         check_refused(place.run("fit --samples alone.csv"), "provenance.yaml: not there");
@@ -151,8 +154,8 @@ TEST_CASE("an adaptive run measures less, goes on where it was killed, and is ju
     // 2048 was recorded with three of these token counts, 2880 was not; four cells.
     CHECK(result.output.find("validation: 12 of 32 held-out points are in the recording\n") != std::string::npos);
     for (const std::string world_size : {"2", "4"})
-        CHECK(result.output.find("\nTime lost against the best algorithm, world size " + world_size +
-                                 ", held-out 6 points: mean ") != std::string::npos);
+        CHECK(result.output.find("\nTime lost against the best algorithm at 6 held-out points of world size " +
+                                 world_size + ": mean ") != std::string::npos);
     CHECK(result.output.find(" of the grid's 256 (") != std::string::npos);
     const std::string samples = read_text(place.path() / "o" / "samples.csv");
     const std::string table_text = read_text(place.path() / "o" / "table.yaml");

@@ -167,6 +167,9 @@ TEST_CASE("errors name the line, the value and the remedy") {
     check("fp8]", "fp9]", "5: `quants` has unknown `fp9`; did you mean `fp8`?");
     check("[bfloat16]", "[int]", "4: `dtypes` has unknown `int`; write one of bfloat16, float16, float32");
     check("oneshot,", "one_shot,", "9: `algorithms` has unknown `one_shot`; did you mean `oneshot`?");
+    check("oneshot,", "\"oneshot[warps=2]\",",
+          "9: launch parameters `warps=2`: cannot read `warps=2`; write "
+          "cluster=N,clusters=N,threads=N,ahead=N,behind=N");
     check("[nccl_fused_norm, oneshot, twoshot]", "[oneshot]",
           "9: no unfused algorithm to compare with; add nccl_fused_norm or another unfused one");
     check("[nccl_fused_norm, oneshot, twoshot]", "[floor, oneshot]",

@@ -95,6 +95,19 @@ TEST_CASE("is it bytes? The report answers") {
     CHECK(emit_markdown(table).find("Is it bytes?") == std::string::npos);
 }
 
+TEST_CASE("the report explains the columns that it has") {
+    const std::string fused = "\"oneshot max\" use oneshot", moe = "\"reduce-scatter from\" use the baseline";
+    const auto has = [](const Table& table, const std::string& words) {
+        return emit_markdown(table).find(words) != std::string::npos;
+    };
+    Table table = test::every_state();
+    CHECK((has(table, fused) && !has(table, moe)));
+    table.cells.emplace_back().key = {.pattern = Pattern::moe_combine_even, .world_size = 2};
+    CHECK((has(table, fused) && has(table, moe)));
+    table.cells.erase(table.cells.begin(), table.cells.end() - 1);
+    CHECK((!has(table, fused) && has(table, moe)));
+}
+
 TEST_CASE("the report holds provenance, intervals, regret and notes") {
     Table table = test::every_state();
     table.cells[1].note = "first\n# second";

@@ -76,6 +76,17 @@ TEST_CASE("an engine has one unfused path: no split point between two baselines"
     CHECK(split_points(ranges) == std::vector<std::int64_t>{8, 64});
 }
 
+TEST_CASE("of a MoE operation the baseline is left where the table says so") {
+    Cell cell;
+    cell.key = {.pattern = Pattern::moe_dispatch_even, .quant = Quant::fp4, .world_size = 2};
+    cell.status = CellStatus::measured;
+    cell.intervals = {{0, 65535, "nccl_allreduce_quantize"},
+                      {65536, 262143, "nccl_allgather_quantize"},
+                      {262144, 1048575, "quantize_nccl_allgather"},
+                      {1048576, std::nullopt, "push"}};
+    CHECK(split_points(token_ranges(cell, 8192, 16384)) == std::vector<std::int64_t>{15, 63}); // not between baselines
+}
+
 TEST_CASE("a model with a row of its own is split by that") {
     const Table table = test::every_state();
     const Cell* cell = find_cell(table, {.dtype = DType::float32, .world_size = 8});

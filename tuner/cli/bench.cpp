@@ -4,6 +4,7 @@
 #include "tuner/cli/options.hpp"
 #include "tuner/cli/words.hpp"
 #include "tuner/config_yaml.hpp"
+#include "tuner/launch_name.hpp"
 #include "tuner/plugins/library.hpp"
 #include "tuner/roles.hpp"
 #include "tuner/samples/journal.hpp"
@@ -63,16 +64,52 @@ std::vector<std::int64_t> sizes_of(const std::string& option, const std::vector<
     return sizes;
 }
 
-/// Launches to try for a row of `units` × 512 bytes: every power-of-two cluster, one or two units a warp.
+/// Launches to try whatever the shape: every power-of-two cluster with 2 to 16 warps, and as many clusters as have 512
+/// threads on each of the 132 multiprocessors of an H100 or H200.
 std::vector<std::string> launch_sweep(const std::string& algorithm) {
     std::vector<std::string> names;
     for (const int cluster : {1, 2, 4, 8, 16})
         for (const int threads : {64, 128, 256, 512})
             for (const int ahead : {0, 1, 2})
-                names.push_back(algorithm + "[cluster=" + std::to_string(cluster) +
-                                ",clusters=" + std::to_string(132 * (512 / threads) / cluster) + ",threads=" +
-                                std::to_string(threads) + ",ahead=" + std::to_string(ahead) + ",behind=1]");
+                names.push_back(launched_name(algorithm, {.cluster_size = cluster,
+                                                          .clusters = 132 * (512 / threads) / cluster,
+                                                          .threads = threads,
+                                                          .push_ahead = ahead,
+                                                          .consume_behind = 1}));
     return names;
+}
+
+/// What is compared where nothing else is asked for.
+std::vector<std::string> default_algorithms(Pattern pattern) {
+    if (is_moe_dispatch(pattern))
+        return {"nccl_allreduce_quantize", "nccl_allgather_quantize", "quantize_nccl_allgather", "push"};
+    if (is_moe_combine(pattern)) return {"nccl_allreduce_slice", "nccl_reduce_scatter", "push"};
+    if (pattern == Pattern::allreduce) return {"nccl", "nccl_symm", "oneshot", "twoshot"};
+    if (is_sharded(pattern)) return {"nccl_sharded_norm", "twoshot", "floor"};
+    return {"nccl_separate", "nccl_fused_norm", "nccl_symm_fused_norm", "custom_fused_norm", "oneshot", "twoshot",
+            "floor"};
+}
+
+/// Fused algorithms launched with the parameters `launch`, if there are some; with `sweep`, in many other ways, too.
+std::vector<std::string> with_launches(const std::vector<std::string>& algorithms, const std::string& launch,
+                                       bool sweep) {
+    std::vector<std::string> named;
+    for (const std::string& name : algorithms) {
+        const bool fused = algorithm::is_fused(name);
+        named.push_back(fused && !launch.empty() ? name + "[" + launch + "]" : name);
+        if (fused && sweep)
+            for (std::string& variant : launch_sweep(name)) named.push_back(std::move(variant));
+    }
+    return named;
+}
+
+/// Room for the largest of the shapes, whatever its dtype; 1 MiB at least.
+std::uint64_t largest_message(const Config& config) {
+    double largest = 1 << 20;
+    for (const std::int64_t num_tokens : config.num_tokens)
+        for (const std::int64_t hidden_dim : config.hidden_dims)
+            largest = std::max(largest, 4 * static_cast<double>(num_tokens) * static_cast<double>(hidden_dim));
+    return static_cast<std::uint64_t>(std::min(largest, 0x1p62)); // more than a config allows
 }
 
 std::optional<Request> parse_request(const std::vector<std::string>& arguments) {
@@ -111,52 +148,30 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         ("csv", po::value(&csv)->value_name("FILE"), "write the samples as samples.csv")
         ("print-config", po::bool_switch(&request.only_print), "print what would be measured, as a config, and exit");
     // clang-format on
-    if (!parse_options(kUsage, options, arguments)) return std::nullopt;
+    const auto values = parse_options(kUsage, options, arguments);
+    if (!values) return std::nullopt;
 
     config.num_tokens = sizes_of("--num-tokens", tokens);
     config.hidden_dims = sizes_of("--hidden-dim", hidden);
     for (const std::string& word : words_of(dtypes)) config.dtypes.push_back(word_option("--dtypes", word, kDTypes));
     for (const std::string& word : words_of(quants))
         config.quants.push_back(word_option("--quant-modes", word, kQuants));
-    config.patterns = {no_residual ? Pattern::allreduce_rmsnorm : word_option("--pattern", pattern, kPatterns)};
+    Pattern asked = word_option("--pattern", pattern, kPatterns);
+    if (no_residual && asked != Pattern::allreduce_residual_rmsnorm && asked != Pattern::allreduce_rmsnorm)
+        throw InputError("--no-residual", "means nothing to pattern " + pattern, "leave it out");
+    if (no_residual) asked = Pattern::allreduce_rmsnorm;
+    config.patterns = {asked};
     config.cache = word_option("--cache", cache, kCacheStates);
     config.algorithms = words_of(algorithms);
-    const bool communicators = config.patterns.front() == Pattern::allreduce;
-    if (config.algorithms.empty()) {
-        const Pattern asked = config.patterns.front();
-        if (is_moe_dispatch(asked))
-            config.algorithms = {"nccl_allreduce_quantize", "nccl_allgather_quantize", "quantize_nccl_allgather",
-                                 "push"};
-        else if (is_moe_combine(asked))
-            config.algorithms = {"nccl_allreduce_slice", "nccl_reduce_scatter", "push"};
-        else if (communicators)
-            config.algorithms = {"nccl", "nccl_symm", "oneshot", "twoshot"};
-        else if (is_sharded(config.patterns.front()))
-            config.algorithms = {"nccl_sharded_norm", "twoshot", "floor"};
-        else
-            config.algorithms = {
-                "nccl_separate", "nccl_fused_norm", "nccl_symm_fused_norm", "custom_fused_norm", "oneshot", "twoshot",
-                "floor"};
-    }
-    config.graph_calls = graph_calls != 0 ? graph_calls : communicators ? 10 : 20; // as vLLM's scripts
-    config.search = Search::grid;                                                  // all that was asked for
+    if (config.algorithms.empty()) config.algorithms = default_algorithms(asked);
     if (no_oneshot) std::erase(config.algorithms, "oneshot");
-    std::vector<std::string> named;
-    for (const std::string& name : config.algorithms) {
-        const bool fused = algorithm::is_fused(name);
-        named.push_back(fused && !launch.empty() ? name + "[" + launch + "]" : name);
-        if (fused && sweep_launch)
-            for (std::string& variant : launch_sweep(name)) named.push_back(std::move(variant));
-    }
-    config.algorithms = named;
+    config.algorithms = with_launches(config.algorithms, launch, sweep_launch);
+    const int as_vllm = asked == Pattern::allreduce ? 10 : 20; // its scripts for communicators, and for fused kernels
+    config.graph_calls = values->count("graph-calls") != 0 ? graph_calls : as_vllm;
+    config.search = Search::grid; // all that was asked for
     config.sessions = 1;
     config.launches = LaunchChoice::standard; // and those that were named
-    config.max_message_bytes = 0;
-    for (const std::int64_t token_count : config.num_tokens)
-        for (const std::int64_t dim : config.hidden_dims)
-            config.max_message_bytes =
-                std::max(config.max_message_bytes, static_cast<std::uint64_t>(token_count * dim) * 4);
-    config.max_message_bytes = std::max<std::uint64_t>(config.max_message_bytes, 1 << 20);
+    config.max_message_bytes = largest_message(config);
     add_candidates(config, inspect_libraries(libraries, config));
     request.markdown = markdown;
     request.json = json;

@@ -2,6 +2,7 @@
 #include "output/emit.hpp"
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/options.hpp"
+#include "tuner/cli/sample_files.hpp"
 #include "tuner/error.hpp"
 #include "tuner/fit/launches.hpp"
 #include "tuner/named_words.hpp"
@@ -96,14 +97,9 @@ fs::path samples_beside(const std::string& name) {
 }
 
 /// Fused algorithms as the table launches them, so that launches that changed count by their time and nothing else.
-std::vector<Sample> read_samples_of(const Table& table, const fs::path& path) {
+std::vector<Sample> read_launched(const Table& table, const fs::path& path) {
     const std::vector<Sample> samples = read_samples_in_roles(path);
-    const auto other = std::find_if(samples.begin(), samples.end(),
-                                    [&](const Sample& sample) { return sample.sku != table.fingerprint.sku; });
-    if (other != samples.end())
-        throw InputError(path.string(),
-                         "samples of `" + other->sku + "`, but its table is of `" + table.fingerprint.sku + "`",
-                         "name the samples.csv that the table was fitted to");
+    require_gpu_of(table, samples, path);
     return as_launched(samples, launches_of(table.cells));
 }
 
@@ -154,8 +150,8 @@ int run_compare(const std::vector<std::string>& arguments) {
         }
     }
     if (!old_samples.empty()) {
-        before.samples = read_samples_of(before.table, old_samples);
-        after.samples = read_samples_of(after.table, new_samples);
+        before.samples = read_launched(before.table, old_samples);
+        after.samples = read_launched(after.table, new_samples);
     }
     const Comparison comparison = compare(before, after, compare_options);
     std::cout << format(comparison);

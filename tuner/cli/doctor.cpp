@@ -23,6 +23,7 @@ namespace {
 struct Findings {
     std::vector<std::pair<std::string, std::string>> facts;
     std::vector<std::string> obstacles;
+    bool sees_gpus = false; // then `tune` replays a recording only if told to
 
     void fact(const std::string& name, const std::string& value) { facts.emplace_back(name, value); }
 };
@@ -64,6 +65,7 @@ void examine_gpus(Findings& findings) {
         findings.obstacles.push_back(error.what());
     }
     if (gpus.empty()) return findings.obstacles.push_back(topology.problem);
+    findings.sees_gpus = true;
 
     findings.fact("links",
                   std::string(to_string(topology.link)) + (topology.peer_access ? ", every GPU can address every other"
@@ -124,7 +126,7 @@ int run_doctor(const std::vector<std::string>& arguments) {
                       .arguments = "",
                       .purpose =
                           "Says what this machine can measure, and why not. Exit status 0 if `crossover tune` can\n"
-                          "measure on its GPUs, 1 if it cannot (it then replays a recording)."};
+                          "measure on its GPUs, 1 if it cannot (without GPUs it replays a recording)."};
     if (!parse_options(usage, po::options_description(), arguments)) return 0;
 
     Findings findings;
@@ -136,7 +138,8 @@ int run_doctor(const std::vector<std::string>& arguments) {
         std::cout << "\n`crossover tune` measures on these GPUs.\n";
         return 0;
     }
-    std::cout << "\n`crossover tune` cannot measure here; it replays a recording.\n";
+    std::cout << "\n`crossover tune` cannot measure here; "
+              << (findings.sees_gpus ? "with --recording it replays a recording.\n" : "it replays a recording.\n");
     for (const std::string& obstacle : findings.obstacles) std::cout << "- " << obstacle << '\n';
     return 1;
 }

@@ -4,6 +4,7 @@
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/evaluation.hpp"
 #include "tuner/cli/options.hpp"
+#include "tuner/cli/sample_files.hpp"
 #include "tuner/error.hpp"
 #include "tuner/samples/run_record.hpp"
 #include "tuner/yaml_writer.hpp"
@@ -164,7 +165,7 @@ int run_evaluate(const std::vector<std::string>& arguments) {
     std::set<std::string> skus;
     for (const std::string& file : sample_files) {
         std::vector<Sample> more = read_samples_in_roles(file);
-        if (more.empty()) throw InputError(file, "holds no samples", "name a file with some");
+        require_some(more, file);
         int next_session = 0; // sessions of different files are different sessions
         for (const Sample& sample : samples) next_session = std::max(next_session, sample.session + 1);
         for (Sample& sample : more) {

@@ -1,8 +1,10 @@
 #include "output/emit.hpp"
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/options.hpp"
+#include "tuner/cli/sample_files.hpp"
 #include "tuner/error.hpp"
 #include "tuner/make_table.hpp"
+#include "tuner/yaml_writer.hpp"
 
 #include <iostream>
 
@@ -36,7 +38,7 @@ int run_fit(const std::vector<std::string>& arguments) {
     if (!values) return 0;
 
     const std::vector<Sample> samples = read_samples(samples_file);
-    if (samples.empty()) throw InputError(samples_file, "holds no samples", "name a file with some");
+    require_some(samples, samples_file);
     const fs::path provenance = values->count("provenance") != 0
                                     ? fs::path(provenance_file)
                                     : fs::path(samples_file).parent_path() / "provenance.yaml";
@@ -48,7 +50,8 @@ int run_fit(const std::vector<std::string>& arguments) {
     FitOptions fit = record.config ? fit_options(*record.config) : FitOptions{};
     if (values->count("guard-band") != 0) {
         if (!(guard_band >= 0 && guard_band <= 0.5))
-            throw InputError("--guard-band", "is not between 0 and 0.5", "write a share such as 0.02 (2 %)");
+            throw InputError("--guard-band", number_node(guard_band).Scalar() + " is not between 0 and 0.5",
+                             "write a share such as 0.02 (2 %)");
         fit.guard_band = guard_band;
     }
     const Table table =

@@ -98,7 +98,9 @@ int run_import(const std::vector<std::string>& arguments) {
     const ImportFormat format = word_option("--from", from, kImportFormats);
     fingerprint.topology = word_option("--topology", topology, kTopologies);
     fingerprint.multicast = values->count("multicast") != 0;
-    if (fingerprint.nodes < 1) throw InputError("--nodes", "less than one host", "give how many hosts took part");
+    if (fingerprint.nodes < 1)
+        throw InputError("--nodes", std::to_string(fingerprint.nodes) + " is less than one host",
+                         "give how many hosts took part");
 
     const std::vector<std::filesystem::path> paths(files.begin(), files.end());
     const Imported imported = import_files(format, paths, import);

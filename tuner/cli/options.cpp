@@ -14,10 +14,14 @@ std::optional<po::variables_map> parse_options(const Usage& usage, const po::opt
     const std::string remedy = "see `" + command + " --help`";
     po::options_description all("Options");
     for (const auto& option : options.options()) all.add(option);
-    all.add_options()("help", "print this and exit");
+    all.add_options()("help,h", "print this and exit");
     try {
+        po::command_line_parser parser(arguments);
+        parser.options(all);
+        if (positional.max_total_count() > 0) parser.positional(positional);
+        const auto parsed = parser.run();
         po::variables_map values;
-        po::store(po::command_line_parser(arguments).options(all).positional(positional).run(), values);
+        po::store(parsed, values);
         if (values.count("help") != 0) {
             std::cout << "Usage: " << command << " [options]" << (usage.arguments.empty() ? "" : " " + usage.arguments)
                       << "\n\n"
@@ -25,6 +29,9 @@ std::optional<po::variables_map> parse_options(const Usage& usage, const po::opt
                       << all;
             return std::nullopt;
         }
+        for (const auto& option : parsed.options)
+            if (option.string_key.empty())
+                throw InputError(usage.name, "`" + option.value.front() + "` belongs to no option", remedy);
         po::notify(values);
         return values;
     } catch (const po::unknown_option& error) {

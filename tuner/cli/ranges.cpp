@@ -80,7 +80,8 @@ int run_ranges(const std::vector<std::string>& arguments) {
         ("dtype", po::value(&dtype)->value_name("DTYPE")->default_value("bfloat16"), "bfloat16, float16 or float32")
         ("quant", po::value(&quant)->value_name("MODE")->default_value("none"), "none, fp8 or fp4")
         ("pattern", po::value(&pattern)->value_name("PATTERN")->default_value("allreduce_residual_rmsnorm"),
-         "allreduce, allreduce_rmsnorm, allreduce_residual_rmsnorm or allreduce_residual_rmsnorm_sharded")
+         "allreduce, allreduce_rmsnorm, allreduce_residual_rmsnorm, the last with `_sharded`; moe_dispatch or "
+         "moe_combine with `_even`, `_one_hot` or `_zipf`, of which tokens are the mean over the ranks")
         ("json", po::bool_switch(&json), "JSON instead of text");
     // clang-format on
     if (!parse_options(kUsage, options, arguments)) return 0;

@@ -3,10 +3,10 @@
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/evaluation.hpp"
 #include "tuner/cli/options.hpp"
+#include "tuner/cli/sample_files.hpp"
 #include "tuner/error.hpp"
 #include "tuner/make_table.hpp"
 
-#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -35,16 +35,8 @@ Files files_of_run(const fs::path& run) {
 
 std::vector<Sample> read_samples_of(const Table& table, const fs::path& path) {
     std::vector<Sample> samples = read_samples(path);
-    if (samples.empty()) throw InputError(path.string(), "holds no samples", "name a file with some");
-    const Fingerprint& machine = table.fingerprint;
-    const auto other = std::find_if(samples.begin(), samples.end(), [&](const Sample& sample) {
-        return sample.sku != machine.sku || sample.compute_capability != machine.compute_capability;
-    });
-    if (other != samples.end())
-        throw InputError(path.string(),
-                         "samples of `" + other->sku + "` (" + other->compute_capability + "), but the table is of `" +
-                             machine.sku + "` (" + machine.compute_capability + ")",
-                         "name the samples.csv that the table was fitted to");
+    require_some(samples, path);
+    require_gpu_of(table, samples, path);
     return samples;
 }
 

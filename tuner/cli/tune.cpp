@@ -71,7 +71,7 @@ std::optional<TuneRequest> parse_request(const std::vector<std::string>& argumen
     if (values->count("recording") != 0) request.recording = recording;
     if (values->count("search") != 0) request.config.search = word_option("--search", search, kSearches);
     if (values->count("sessions") != 0) {
-        if (sessions < 1) throw InputError("--sessions", "is " + std::to_string(sessions), "write 1 or more");
+        if (sessions < 1) throw InputError("--sessions", std::to_string(sessions) + " is too few", "write 1 or more");
         request.config.sessions = sessions;
     }
     return request;
@@ -87,8 +87,8 @@ std::optional<RunRecord> measure(const TuneRequest& request, int gpus) {
     if (request.default_config) {
         drop_world_sizes_above(config, gpus);
         if (config.world_sizes.empty())
-            throw InputError("world_sizes", "none is possible with " + std::to_string(gpus) + " GPUs",
-                             "name a config with smaller ones");
+            throw InputError("environment", "an all-reduce needs 2 GPUs, and there is " + std::to_string(gpus),
+                             "see `crossover doctor`, or replay a recording with --recording");
         lines = dropped_lines(request.config, config, gpus, "possible here");
     } else
         require_gpus(config, gpus, request.config_path);

@@ -17,9 +17,10 @@
 namespace crossover {
 namespace {
 
-std::string regret_text(const Regret& regret) {
-    return std::to_string(regret.points) + " points: mean " + percent(regret.mean, 2) + ", worst " +
-           percent(regret.max, 1);
+/// "Time lost against the best algorithm at 12 held-out points: mean …"
+std::string regret_text(const std::string& which, const Regret& regret) {
+    return "Time lost against the best algorithm at " + std::to_string(regret.points) + " " + which + ": mean " +
+           percent(regret.mean, 2) + ", worst " + percent(regret.max, 1);
 }
 
 } // namespace
@@ -45,8 +46,7 @@ std::string held_out_lines(const Table& table, std::span<const Sample> held_out)
         by_world_size[point.point.cell.world_size].push_back(std::move(point));
     std::string lines;
     for (const auto& [world_size, points] : by_world_size) {
-        lines += "Time lost against the best algorithm, world size " + std::to_string(world_size) + ", held-out " +
-                 regret_text(summary(points));
+        lines += regret_text("held-out points of world size " + std::to_string(world_size), summary(points));
         const PointRegret& worst = points.front();
         if (worst.regret() > 0) {
             const std::size_t sessions = sessions_of(worst.point, held_out);
@@ -84,8 +84,7 @@ std::string search_lines(const Table& table, std::span<const Sample> samples, co
         share(gpu_seconds(searched, replay.config), gpu_seconds(grid, replay.config)) + " of its GPU time\n";
     rest = in_roles(rest, replay.config);
     const Regret regret = summary(regret_report(rest, table.cells).points);
-    if (regret.points > 0)
-        lines += "Time lost against the best algorithm at the other recorded " + regret_text(regret) + '\n';
+    if (regret.points > 0) lines += regret_text("other recorded points", regret) + '\n';
     return lines;
 }
 

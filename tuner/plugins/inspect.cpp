@@ -74,6 +74,52 @@ std::optional<std::string> read_all(int descriptor) {
     }
 }
 
+/// What a process of its own said of a library, and how it ended.
+struct Description {
+    std::optional<std::string> text; // nothing if it hung
+    int status = 0;                  // as of waitpid()
+};
+
+Description describe_apart(const std::filesystem::path& path, const InspectionRequest& request) {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe2");
+    const pid_t child = ::fork();
+    if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
+    if (child == 0) {
+        for (const int signal : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV}) ::signal(signal, SIG_DFL); // not our report
+        write_all(ends[1], describe(path, request));
+        ::_exit(0); // no destructors: nothing of the parent's is ours to end
+    }
+    ::close(ends[1]);
+    Description description{.text = read_all(ends[0])};
+    ::close(ends[0]);
+    if (!description.text) ::kill(child, SIGKILL);
+    while (::waitpid(child, &description.status, 0) < 0 && errno == EINTR) {
+    }
+    return description;
+}
+
+/// @throws InputError if the library hung, crashed or was refused
+void require_described(const Description& description, const std::string& where) {
+    constexpr const char* kRemedy = "load it in a program of your own first";
+    const auto& [text, status] = description;
+    if (!text)
+        throw InputError(where, "hung for " + std::to_string(kLimit.count()) + " s while it was loaded", kRemedy);
+    if (text->starts_with("error ")) {
+        std::string message = text->substr(std::strlen("error "));
+        if (message.starts_with(where + ": ")) message.erase(0, where.size() + 2);
+        const std::size_t remedy = std::min(message.rfind("; "), message.size());
+        throw InputError(where, message.substr(0, remedy),
+                         remedy < message.size() ? message.substr(remedy + 2) : std::string(kRemedy));
+    }
+    if (!text->ends_with("end\n"))
+        throw InputError(where,
+                         WIFSIGNALED(status) ? "was killed by signal " + std::to_string(WTERMSIG(status)) + " (" +
+                                                   strsignal(WTERMSIG(status)) + ") while it was loaded"
+                                             : "ended the process while it was loaded",
+                         kRemedy);
+}
+
 std::vector<PluginInfo> read_description(const std::string& text, const std::filesystem::path& path) {
     std::vector<PluginInfo> infos;
     std::istringstream lines(text);
@@ -97,41 +143,9 @@ std::vector<PluginInfo> read_description(const std::string& text, const std::fil
 
 std::vector<PluginInfo> inspect_library(const std::filesystem::path& path, const InspectionRequest& request) {
     const std::string checksum = plugin_checksum(path); // also says if it cannot be read
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe2");
-    const pid_t child = ::fork();
-    if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
-    if (child == 0) {
-        for (const int signal : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV}) ::signal(signal, SIG_DFL); // not our report
-        write_all(ends[1], describe(path, request));
-        ::_exit(0); // no destructors: nothing of the parent's is ours to end
-    }
-    ::close(ends[1]);
-    const std::optional<std::string> text = read_all(ends[0]);
-    ::close(ends[0]);
-    if (!text) ::kill(child, SIGKILL);
-    int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-
-    const std::string where = path.string();
-    constexpr const char* kRemedy = "load it in a program of your own first";
-    if (!text)
-        throw InputError(where, "hung for " + std::to_string(kLimit.count()) + " s while it was loaded", kRemedy);
-    if (text->starts_with("error ")) {
-        std::string message = text->substr(std::strlen("error "));
-        if (message.starts_with(where + ": ")) message.erase(0, where.size() + 2);
-        const std::size_t remedy = std::min(message.rfind("; "), message.size());
-        throw InputError(where, message.substr(0, remedy),
-                         remedy < message.size() ? message.substr(remedy + 2) : std::string(kRemedy));
-    }
-    if (!text->ends_with("end\n"))
-        throw InputError(where,
-                         WIFSIGNALED(status) ? "was killed by signal " + std::to_string(WTERMSIG(status)) + " (" +
-                                                   strsignal(WTERMSIG(status)) + ") while it was loaded"
-                                             : "ended the process while it was loaded",
-                         kRemedy);
-    std::vector<PluginInfo> infos = read_description(*text, path);
+    const Description description = describe_apart(path, request);
+    require_described(description, path.string());
+    std::vector<PluginInfo> infos = read_description(*description.text, path);
     for (PluginInfo& info : infos) info.checksum = checksum;
     return infos;
 }
