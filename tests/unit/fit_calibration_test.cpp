@@ -14,7 +14,7 @@ using namespace crossover;
 namespace {
 
 constexpr int kMachines = 400; // of each kind
-const std::array kSearches{Search::grid, Search::adaptive};
+const std::array kBothSearches{Search::grid, Search::adaptive};
 constexpr double kLeastBytes = 8192, kMostBytes = 64 << 20;
 
 /// Draws machines of four sessions whose biases are up to 1 %, with 0.5 % or 1.5 % sample noise and 3 % outliers.
@@ -98,7 +98,7 @@ Cell fit_one(const synthetic::Machine& machine, Search search) {
 } // namespace
 
 TEST_CASE("smooth curves: alpha-beta against alpha-beta") {
-    for (const Search search : kSearches) {
+    for (const Search search : kBothSearches) {
         CAPTURE(to_string(search));
         Draw draw(11, search);
         Coverage coverage;
@@ -116,7 +116,7 @@ TEST_CASE("smooth curves: alpha-beta against alpha-beta") {
 }
 
 TEST_CASE("smooth curves: planted slopes") {
-    for (const Search search : kSearches) {
+    for (const Search search : kBothSearches) {
         CAPTURE(to_string(search));
         Draw draw(12, search);
         Coverage coverage;
@@ -133,7 +133,7 @@ TEST_CASE("smooth curves: planted slopes") {
 }
 
 TEST_CASE("three algorithms, the upper threshold") {
-    for (const Search search : kSearches) {
+    for (const Search search : kBothSearches) {
         CAPTURE(to_string(search));
         Draw draw(13, search);
         Coverage coverage;
@@ -152,7 +152,7 @@ TEST_CASE("three algorithms, the upper threshold") {
 }
 
 TEST_CASE("NCCL changes its protocol: a step anywhere, by up to 35 %") {
-    for (const Search search : kSearches) {
+    for (const Search search : kBothSearches) {
         CAPTURE(to_string(search));
         Draw draw(14, search);
         Coverage coverage;
@@ -171,7 +171,7 @@ TEST_CASE("NCCL changes its protocol: a step anywhere, by up to 35 %") {
 }
 
 TEST_CASE("double crossings: the interval is of one of the two that a single cut can be at") {
-    for (const Search search : kSearches) {
+    for (const Search search : kBothSearches) {
         CAPTURE(to_string(search));
         Draw draw(15, search);
         Coverage coverage;
@@ -188,7 +188,7 @@ TEST_CASE("double crossings: the interval is of one of the two that a single cut
 }
 
 TEST_CASE("tied curves are called ties, and 5 % is no tie") {
-    for (const Search search : kSearches) {
+    for (const Search search : kBothSearches) {
         CAPTURE(to_string(search));
         Draw draw(16, search);
         int tied = 0, apart = 0;
