@@ -131,8 +131,9 @@ void check(const ImportOptions& options) {
     static const std::regex kCapability("[0-9]{1,2}\\.[0-9]");
     if (!std::regex_match(options.compute_capability, kCapability))
         throw InputError("--compute-capability",
-                         options.compute_capability.empty() ? "the file does not say it"
-                                                            : "`" + options.compute_capability + "` is no compute capability",
+                         options.compute_capability.empty()
+                             ? "the file does not say it"
+                             : "`" + options.compute_capability + "` is no compute capability",
                          "give the GPU's, e.g. --compute-capability 9.0");
     if (options.world_size && (*options.world_size < 2 || *options.world_size > 1024))
         throw InputError("--world-size", std::to_string(*options.world_size) + " is out of range", "give 2 to 1024");
