@@ -1,7 +1,6 @@
 #include "comm/rank_process.hpp"
 
 #include <array>
-#include <string_view>
 
 #include <fcntl.h>
 #include <sys/prctl.h>
@@ -9,15 +8,6 @@
 
 namespace crossover {
 namespace {
-
-void write_all(int descriptor, std::string_view text) {
-    while (!text.empty()) {
-        const ssize_t written = write(descriptor, text.data(), text.size());
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return; // stderr is gone; nothing better can be done
-        text.remove_prefix(static_cast<std::size_t>(written));
-    }
-}
 
 std::vector<std::string> environment_strings(const RankJob& job, const RankProcess& who, int progress) {
     Environment environment = read_environment();
@@ -43,12 +33,6 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
 }
 
 } // namespace
-
-Pipe make_pipe(int flags) {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC | flags) != 0) throw_errno("pipe2");
-    return {Descriptor(ends[0]), Descriptor(ends[1])};
-}
 
 void pass_on(Child& child, bool all) {
     std::array<char, 4096> buffer;

@@ -1,5 +1,6 @@
 // inspect_library(), declared in library.hpp.
 
+#include "comm/descriptor.hpp"
 #include "tuner/error.hpp"
 #include "tuner/plugins/library.hpp"
 
@@ -8,13 +9,10 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
-#include <fcntl.h>
 #include <optional>
 #include <poll.h>
 #include <sstream>
-#include <string_view>
 #include <sys/wait.h>
-#include <system_error>
 #include <unistd.h>
 #include <utility>
 
@@ -47,15 +45,6 @@ std::string describe(const std::filesystem::path& path, const InspectionRequest&
     return text.str();
 }
 
-void write_all(int descriptor, std::string_view text) {
-    while (!text.empty()) {
-        const ssize_t written = ::write(descriptor, text.data(), text.size());
-        if (written < 0 && errno == EINTR) continue;
-        if (written <= 0) return;
-        text.remove_prefix(static_cast<std::size_t>(written));
-    }
-}
-
 /// What the child writes until it closes the pipe; nothing after kLimit.
 std::optional<std::string> read_all(int descriptor) {
     std::string text;
@@ -81,18 +70,16 @@ struct Description {
 };
 
 Description describe_apart(const std::filesystem::path& path, const InspectionRequest& request) {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe2");
+    Pipe pipe = make_pipe(0);
     const pid_t child = ::fork();
-    if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
+    if (child < 0) throw_errno("fork");
     if (child == 0) {
         for (const int signal : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV}) ::signal(signal, SIG_DFL); // not our report
-        write_all(ends[1], describe(path, request));
+        write_all(pipe.write.get(), describe(path, request));
         ::_exit(0); // no destructors: nothing of the parent's is ours to end
     }
-    ::close(ends[1]);
-    Description description{.text = read_all(ends[0])};
-    ::close(ends[0]);
+    pipe.write.reset();
+    Description description{.text = read_all(pipe.read.get())};
     if (!description.text) ::kill(child, SIGKILL);
     while (::waitpid(child, &description.status, 0) < 0 && errno == EINTR) {
     }
