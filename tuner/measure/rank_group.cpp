@@ -1,9 +1,9 @@
+// How a group checks what it times; rank_group_timing.cpp has the times.
+
 #include "tuner/measure/rank_group.hpp"
 
 #include "kernels/device/arguments.hpp"
 #include "kernels/input_pattern.hpp"
-#include "tuner/measure/link_probe.hpp"
-#include "tuner/plan/gpu_seconds.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -12,16 +12,6 @@
 namespace crossover {
 namespace {
 
-/// To a hundredth of a nanosecond: what is beyond is noise that would only make recordings longer.
-double rounded_us(double us) { return std::round(us * 1e5) / 1e5; }
-
-/// Three digits of an error.
-double rounded_error(double error) {
-    if (!(error > 0)) return 0;
-    const double scale = std::pow(10.0, 2 - std::floor(std::log10(error)));
-    return std::round(error * scale) / scale;
-}
-
 /// A seed of its own for every point and session: inputs are fresh.
 std::uint64_t seed_of(const Point& point, int session) {
     std::uint64_t seed = static_cast<std::uint64_t>(session) + 1;
@@ -29,6 +19,18 @@ std::uint64_t seed_of(const Point& point, int session) {
                                     static_cast<std::int64_t>(point.cell.world_size)})
         seed = detail::mix(seed + static_cast<std::uint64_t>(part));
     return seed;
+}
+
+/// Why no algorithm can be measured at a point, or nothing.
+std::optional<std::string> not_measurable(const Point& point) {
+    if (point.cell.quant != Quant::none && !is_quantized(point.cell.pattern))
+        return "this pattern has nothing to quantize";
+    // Nor is there room for their padding.
+    constexpr std::int64_t longest_row = std::int64_t{device::kMaxUnitsPerRow} * device::kUnitBytes;
+    if (is_sharded(point.cell.pattern) &&
+        point.hidden_dim * static_cast<std::int64_t>(element_size(point.cell.dtype)) > longest_row)
+        return "a row of more than " + std::to_string(longest_row) + " bytes";
+    return std::nullopt;
 }
 
 } // namespace
@@ -90,30 +92,6 @@ std::vector<std::unique_ptr<Candidate>> RankGroup::candidates_of(const std::stri
     return candidates;
 }
 
-/// Measured when it is first asked for, in the workspace's slots.
-const LinkSpeed& RankGroup::link() {
-    if (!link_) {
-        link_ = probe_link(comm_, slots_.peers(), kControlBytes, slots_.bytes() - kControlBytes, barrier_, timeout_ns(),
-                           stream_.get());
-        reset_workspace_on_all();
-    }
-    return *link_;
-}
-
-/// Turns the time of the local work into the floor of the call.
-void RankGroup::make_floor(Record& record, const Point& point) {
-    char text[100];
-    std::snprintf(text, sizeof text, "local work %.2f us, hop %.2f us, %.0f GB/s a rank", record.latency_us,
-                  link().hop_us, link().bytes_per_us / 1e3);
-    const CellKey& cell = point.cell;
-    const double gathered = finished_share(cell.dtype, cell.quant); // of a sharded residual
-    for (double* const us : {&record.latency_us, &record.p10_us, &record.p90_us})
-        *us = rounded_us(is_sharded(cell.pattern)
-                             ? twoshot_floor_us(comm_.size(), message_bytes(point), *us, link(), gathered)
-                             : floor_us(comm_.size(), message_bytes(point), *us, link()));
-    record.set(SampleStatus::ok, text);
-}
-
 /// Runs one call on poisoned outputs; the reason if it is not right.
 std::optional<std::string> RankGroup::check(Contender& contender, const Point& point, const Verifier& verifier,
                                             SampleStatus& status) {
@@ -158,136 +136,72 @@ std::optional<std::string> RankGroup::check(Contender& contender, const Point& p
     return std::nullopt;
 }
 
-/// Times of contenders that take turns, into their records.
-void RankGroup::time(const std::vector<Contender*>& block, const Point& point, std::vector<Record>& records) {
-    std::vector<std::string> foreign; // candidates of libraries, which may fail where ours do not
-    for (const Contender* const contender : block)
-        if (contender->candidate->plugin()) foreign.emplace_back(contender->candidate->algorithm());
-    const InFlightFile::Scope scope(session_.in_flight, Phase::timing, point, foreign);
-
-    TimingOptions options;
-    options.warmup = config_.warmup;
-    options.rule = {.trials = config_.trials,
-                    .precision = config_.search == Search::adaptive ? config_.precision : 0}; // a grid is a yardstick
-    options.calls = calls_per_graph(point, config_.graph_calls);
-    options.timeout_ns = timeout_ns();
-    if (config_.cache == CacheState::cold)
-        options.before_replay = [this](cudaStream_t stream) { arena_.scrub(stream); };
-    std::vector<Contender*> captured;
-    std::vector<GraphExec> graphs;
-    for (Contender* const contender : block) {
-        std::optional<std::string> problem;
-        GraphExec graph;
-        try {
-            graph = GraphExec(capture(stream_.get(), [&] {
-                for (int call = 0; call < options.calls; ++call)
-                    contender->candidate->enqueue(tensors_of(point).at(point, call), stream_.get());
-            }));
-        } catch (const std::exception& error) {
-            if (!contender->candidate->plugin()) throw;
-            problem = std::string("cannot be captured: ") + error.what();
-        }
-        if (contender->candidate->plugin()) problem = agree(problem);
-        if (problem) {
-            records[contender->algorithm].set(SampleStatus::failed, *problem);
+/// Adds an algorithm's candidates that can do the point, and do it right; if one cannot, the record says why.
+void RankGroup::add_contenders(const Trial& trial, std::size_t index, const Verifier& verifier,
+                               std::vector<Contender>& contenders, Record& record) {
+    const Point& point = trial.point;
+    const std::string& name = trial.algorithms[index];
+    if (const auto excluded = exclusion(session_.verdicts, name, point))
+        return record.set(excluded->status, excluded->note);
+    if (!algorithm::does(name, point.cell.pattern))
+        return record.set(SampleStatus::skipped, "this algorithm does not do the pattern");
+    const CallTensors tensors = tensors_of(point).at(point, 0);
+    for (auto& candidate : candidates_of(name)) {
+        GroupPlugin* const plugin = candidate->plugin();
+        std::optional<InFlightFile::Scope> scope;
+        if (plugin) scope.emplace(session_.in_flight, Phase::check, point, std::span(&name, 1));
+        if (auto reason = candidate->unsupported(tensors)) {
+            record.set(SampleStatus::skipped, *reason);
             continue;
         }
-        graphs.push_back(std::move(graph));
-        captured.push_back(contender);
-    }
-    if (captured.empty()) return;
-
-    std::vector<GraphTime> times;
-    // A block of replays during which a GPU's clock fell is dropped and repeated, twice at most.
-    for (int repetition = 0;; ++repetition) {
-        times = time_interleaved(graphs, comm_, barrier_, options, stream_.get());
-        const double clock = clock_.read().value_or(ClockReading{}).sm_mhz;
-        fastest_clock_ = std::max(fastest_clock_, clock);
-        if (repetition == 2 || !comm_.any(clock < 0.97 * fastest_clock_)) break;
-    }
-    const auto timeout = agree_on_timeout();
-    // One that keeps a GPU longer than our kernels wait for each other is not to take them with it.
-    const bool ours_again = timeout && !foreign.empty();
-    std::vector<Contender*> ours;
-    for (std::size_t i = 0; i < captured.size(); ++i) {
-        Contender& contender = *captured[i];
-        Record& record = records[contender.algorithm];
-        GroupPlugin* const plugin = contender.candidate->plugin();
-        auto problem = plugin ? agree(plugin->device_problem(stream_.get())) : std::nullopt;
-        if (!problem) problem = timeout;
-        if (ours_again && !plugin) {
-            ours.push_back(&contender);
-        } else if (problem) {
-            record.set(SampleStatus::timeout, *problem);
-        } else if (record.status != SampleStatus::ok || times[i].median_us < record.latency_us) { // the fastest variant
-            record.latency_us = rounded_us(times[i].median_us);
-            record.p10_us = rounded_us(times[i].p10_us);
-            record.p90_us = rounded_us(times[i].p90_us);
-            record.replays = times[i].replays;
-            record.rel_error = rounded_error(contender.rel_error);
-            record.set(SampleStatus::ok, contender.candidate->detail(tensors_of(point).at(point, 0)));
-            contender.timed = true;
-            if (!contender.candidate->is_whole()) make_floor(record, point);
+        if (auto reason = plugin ? plugin->set_up(point) : std::nullopt) {
+            record.set(SampleStatus::failed, *reason);
+            continue;
         }
+        Contender contender{.algorithm = index, .candidate = std::move(candidate)};
+        SampleStatus status = SampleStatus::ok;
+        std::optional<std::string> problem;
+        if (contender.candidate->is_whole()) problem = check(contender, point, verifier, status);
+        for (const Contender& other : contenders) // on rank 0 as on all: equal hashes were checked
+            if (!problem && contender.candidate->bit_exact() && other.candidate->bit_exact() &&
+                contender.hash != other.hash)
+                problem = "bits differ from " + std::string(other.candidate->algorithm());
+        if (problem)
+            record.set(status, *problem);
+        else
+            contenders.push_back(std::move(contender));
     }
-    if (!ours.empty()) time(ours, point, records);
+}
+
+/// Replaying did not change what is computed: the last call's outputs are the first one's.
+void RankGroup::check_again(Contender& contender, const Trial& trial, const Verifier& verifier, Record& record) {
+    GroupPlugin* const plugin = contender.candidate->plugin();
+    if (!contender.timed || !(contender.candidate->bit_exact() || plugin)) return;
+    std::optional<InFlightFile::Scope> scope;
+    if (plugin)
+        scope.emplace(session_.in_flight, Phase::check, trial.point,
+                      std::span(&trial.algorithms[contender.algorithm], 1));
+    SampleStatus status = SampleStatus::ok;
+    const double before = contender.hash;
+    auto problem = check(contender, trial.point, verifier, status);
+    if (!problem && contender.candidate->bit_exact() && contender.hash != before)
+        problem = "outputs changed between two calls";
+    if (problem) record.set(status, *problem);
 }
 
 std::vector<Record> RankGroup::measure(const Trial& trial, int session) {
     const Point& point = trial.point;
     std::vector<Record> records(trial.algorithms.size());
-    if (point.cell.quant != Quant::none && !is_quantized(point.cell.pattern)) {
-        for (Record& record : records) record.set(SampleStatus::skipped, "this pattern has nothing to quantize");
-        return records;
-    }
-    constexpr std::int64_t longest_row = device::kMaxUnitsPerRow * device::kUnitBytes;
-    if (is_sharded(point.cell.pattern) &&
-        point.hidden_dim * static_cast<std::int64_t>(element_size(point.cell.dtype)) > longest_row) {
-        for (Record& record : records) // nor is there room for their padding
-            record.set(SampleStatus::skipped, "a row of more than " + std::to_string(longest_row) + " bytes");
+    if (const auto reason = not_measurable(point)) {
+        for (Record& record : records) record.set(SampleStatus::skipped, *reason);
         return records;
     }
     const std::uint64_t seed = seed_of(point, session);
     tensors_of(point).fill(point, seed, comm_.rank(), stream_.get());
     const Verifier verifier(point, seed, comm_.rank());
-    const CallTensors tensors = tensors_of(point).at(point, 0);
-
     std::vector<Contender> contenders;
-    for (std::size_t i = 0; i < trial.algorithms.size(); ++i) {
-        if (const auto excluded = exclusion(session_.verdicts, trial.algorithms[i], point)) {
-            records[i].set(excluded->status, excluded->note);
-            continue;
-        }
-        if (!algorithm::does(trial.algorithms[i], point.cell.pattern)) {
-            records[i].set(SampleStatus::skipped, "this algorithm does not do the pattern");
-            continue;
-        }
-        for (auto& candidate : candidates_of(trial.algorithms[i])) {
-            GroupPlugin* const plugin = candidate->plugin();
-            std::optional<InFlightFile::Scope> scope;
-            if (plugin) scope.emplace(session_.in_flight, Phase::check, point, std::span(&trial.algorithms[i], 1));
-            if (auto reason = candidate->unsupported(tensors)) {
-                records[i].set(SampleStatus::skipped, *reason);
-                continue;
-            }
-            if (auto reason = plugin ? plugin->set_up(point) : std::nullopt) {
-                records[i].set(SampleStatus::failed, *reason);
-                continue;
-            }
-            Contender contender{.algorithm = i, .candidate = std::move(candidate)};
-            SampleStatus status = SampleStatus::ok;
-            std::optional<std::string> problem;
-            if (contender.candidate->is_whole()) problem = check(contender, point, verifier, status);
-            for (const Contender& other : contenders) // on rank 0 as on all: equal hashes were checked
-                if (!problem && contender.candidate->bit_exact() && other.candidate->bit_exact() &&
-                    contender.hash != other.hash)
-                    problem = "bits differ from " + std::string(other.candidate->algorithm());
-            if (problem)
-                records[i].set(status, *problem);
-            else
-                contenders.push_back(std::move(contender));
-        }
-    }
+    for (std::size_t i = 0; i < trial.algorithms.size(); ++i)
+        add_contenders(trial, i, verifier, contenders, records[i]);
 
     // All take turns, unless it is to be found out which one of several from libraries fails.
     std::vector<std::vector<Contender*>> blocks(1);
@@ -300,22 +214,7 @@ std::vector<Record> RankGroup::measure(const Trial& trial, int session) {
     }
     for (const std::vector<Contender*>& block : blocks)
         if (!block.empty()) time(block, point, records);
-
-    // Replaying did not change what is computed: the last call's outputs are the first one's.
-    for (Contender& contender : contenders) {
-        GroupPlugin* const plugin = contender.candidate->plugin();
-        if (!contender.timed || !(contender.candidate->bit_exact() || plugin)) continue;
-        std::optional<InFlightFile::Scope> scope;
-        if (plugin)
-            scope.emplace(session_.in_flight, Phase::check, point,
-                          std::span(&trial.algorithms[contender.algorithm], 1));
-        SampleStatus status = SampleStatus::ok;
-        const double before = contender.hash;
-        auto problem = check(contender, point, verifier, status);
-        if (!problem && contender.candidate->bit_exact() && contender.hash != before)
-            problem = "outputs changed between two calls";
-        if (problem) records[contender.algorithm].set(status, *problem);
-    }
+    for (Contender& contender : contenders) check_again(contender, trial, verifier, records[contender.algorithm]);
     return records;
 }
 

@@ -57,6 +57,11 @@ class RankGroup {
         bool timed = false;
     };
 
+    struct Captured { // in the same order
+        std::vector<Contender*> contenders;
+        std::vector<GraphExec> graphs;
+    };
+
     std::uint64_t timeout_ns() const { return static_cast<std::uint64_t>(1e6 * config_.timeout_ms); }
     /// Of the point's pattern.
     Tensors& tensors_of(const Point& point) {
@@ -70,6 +75,13 @@ class RankGroup {
     std::vector<std::unique_ptr<Candidate>> candidates_of(const std::string& algorithm);
     const LinkSpeed& link();
     void make_floor(Record& record, const Point& point);
+    void add_contenders(const Trial& trial, std::size_t index, const Verifier& verifier,
+                        std::vector<Contender>& contenders, Record& record);
+    void check_again(Contender& contender, const Trial& trial, const Verifier& verifier, Record& record);
+    TimingOptions timing_options(const Point& point);
+    Captured capture_calls(const std::vector<Contender*>& block, const Point& point, int calls,
+                           std::vector<Record>& records);
+    std::vector<GraphTime> time_at_full_clock(const std::vector<GraphExec>& graphs, const TimingOptions& options);
     void time(const std::vector<Contender*>& block, const Point& point, std::vector<Record>& records);
 
     Communicator comm_;
