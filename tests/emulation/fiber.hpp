@@ -5,7 +5,6 @@
 #include <functional>
 #include <memory>
 
-#include <setjmp.h>
 #include <ucontext.h>
 
 namespace crossover::emulation {
@@ -26,14 +25,16 @@ class Fiber {
     bool finished() const { return finished_; }
 
   private:
+    using Place = void* [5]; // in a stack, as __builtin_setjmp keeps it
+
     static void enter(unsigned high, unsigned low);
     /// Keeps where the caller is in `from`, and goes on from `to`.
-    void switch_to(jmp_buf& from, jmp_buf& to);
+    void switch_to(Place& from, Place& to);
 
     std::function<void()> body_;
     std::unique_ptr<std::byte[]> stack_;
     ucontext_t start_{}; // makes the stack; the switches, millions of them, are without swapcontext's system call
-    jmp_buf own_, resumer_;
+    Place own_{}, resumer_{};
     bool started_ = false;
     const void* resumer_stack_ = nullptr; // for the address sanitizer
     std::size_t resumer_stack_bytes_ = 0;
