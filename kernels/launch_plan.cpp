@@ -128,23 +128,29 @@ SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Worksp
     slots.push_sender_bytes =
         kUnitBytes * (gathers && !sharded ? static_cast<std::size_t>(ceil_div(units, world)) : units);
     slots.push_stage_bytes = slots.push_sender_bytes * static_cast<std::size_t>(world - 1);
-    if (gathers)
-        slots.gather_stage_bytes =
-            units * static_cast<std::size_t>(sharded ? payload_bytes(call.dtype, call.quant) : kUnitBytes);
-    // Sharded, one pushed stage serves n rows, each another rank's.
-    const std::size_t rows_a_stage = sharded ? static_cast<std::size_t>(world) : 1;
-    const std::size_t row_bytes = slots.gather_stage_bytes + slots.push_stage_bytes / rows_a_stage;
+    if (sharded) {
+        slots.gather_owner_bytes = units * static_cast<std::size_t>(payload_bytes(call.dtype, call.quant));
+        slots.gather_stage_bytes = slots.gather_owner_bytes * static_cast<std::size_t>(world - 1);
+    } else if (gathers) {
+        slots.gather_stage_bytes = units * kUnitBytes;
+    }
+    const std::size_t stage_bytes = slots.push_stage_bytes + slots.gather_stage_bytes;
+    const int rows_a_stage = sharded ? world : 1;
     // RingPosition counts a CTA's bytes in 32 bits.
-    const std::size_t cta_room = std::min(slots.generation_bytes / ctas, std::size_t{1} << 31);
-    const std::size_t rounded_up = sharded ? slots.push_stage_bytes : 0;
+    std::size_t cta_room = std::min(slots.generation_bytes / ctas, std::size_t{1} << 31);
+    // Launches of several iterations have an odd number of units from CTA to CTA: with even ones, often a power of two,
+    // sharded was 1–3 % slower from 16 MiB on, oneshot 1–3 % at 4 and 8 MiB (2 ranks).
+    const bool odd = iterations > 1;
+    if (odd) cta_room = ((std::max(cta_room / kUnitBytes, std::size_t{1}) - 1) | 1) * kUnitBytes;
     const int fewest =
         2 + launch.push_ahead + (gathers ? launch.consume_behind : launch.push_ahead) + (sharded ? world - 1 : 0);
-    const Rings ring = rings(fewest, iterations, (cta_room - std::min(cta_room, rounded_up)) / row_bytes);
+    const Rings ring = rings(fewest, iterations, cta_room / stage_bytes * static_cast<std::size_t>(rows_a_stage));
     slots.fence_rows = ring.fence_rows;
-    slots.push_stages = static_cast<int>(ceil_div(ring.rows, static_cast<std::int64_t>(rows_a_stage)));
-    slots.gather_stages = gathers ? ring.rows : 0;
+    slots.push_stages = static_cast<int>(ceil_div(ring.rows, rows_a_stage));
+    slots.gather_stages = gathers ? slots.push_stages : 0;
     slots.gather_offset = slots.push_stage_bytes * static_cast<std::size_t>(slots.push_stages);
-    slots.cta_bytes = slots.gather_offset + slots.gather_stage_bytes * static_cast<std::size_t>(slots.gather_stages);
+    slots.cta_bytes = stage_bytes * static_cast<std::size_t>(slots.push_stages);
+    if (odd) slots.cta_bytes = (ceil_div(slots.cta_bytes, kUnitBytes) | 1) * kUnitBytes;
     return slots;
 }
 
@@ -260,8 +266,13 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
     // at every third 4 % (oneshot, 64 MiB, 2 ranks), half of the clusters 2 %.
     constexpr int kFenceRows = 4;
     const int fewest_clusters = std::max(1, launch.clusters / 2);
-    while (launch.clusters > fewest_clusters && slot_layout(algorithm, call, workspace, launch).fence_rows < kFenceRows)
-        launch.clusters = std::max(fewest_clusters, launch.clusters - std::max(1, launch.clusters / 8));
+    while (launch.clusters > fewest_clusters &&
+           slot_layout(algorithm, call, workspace, launch).fence_rows < kFenceRows) {
+        LaunchParameters fewer = launch;
+        fewer.clusters = std::max(fewest_clusters, launch.clusters - std::max(1, launch.clusters / 8));
+        if (unsupported(algorithm, call, workspace, fewer)) break; // each has more rows, and perhaps another stage
+        launch = fewer;
+    }
     return launch;
 }
 

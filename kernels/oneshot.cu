@@ -68,20 +68,8 @@ __global__ void __launch_bounds__(kMaxThreads, oneshot_ctas_per_multiprocessor(N
         const auto slot = [&](int other, int k) { return stage + other * a.slots.push_sender_bytes + k * kUnitBytes; };
         consumed.advance();
         epilogue.begin(row_sum);
-        Vector residual[K], r[K];
-#pragma unroll
-        for (int k = 0; k < K; ++k)
-            if (place.has(k) && epilogue.has_residual())
-                residual[k] = load_tensor(a.residual_in, row.vector + k * kWarp);
-#pragma unroll
-        for (int k = 0; k < K; ++k) {
-            r[k] = Vector{};
-            if (!place.has(k)) continue;
-            const Vector* const own = static_cast<const Vector*>(a.input) + row.vector + k * kWarp;
-            const auto sum = receive_sum<D, N>(
-                own, [&](int other) { return slot(other, k); }, rank, iteration, patience);
-            r[k] = reduced<D>(sum, epilogue.has_residual(), residual[k]);
-        }
+        Vector r[K];
+        epilogue.template receive<N>(r, row.vector, epilogue.has_residual(), row.vector, slot, iteration, patience);
         epilogue.finish(r, row, row_sum, [&] {
 #pragma unroll
             for (int k = 0; k < K; ++k)

@@ -41,7 +41,8 @@ constexpr int payload_bytes(DType dtype, Quant quant) {
 /// Byte strides of one generation of slots. The slots of a CTA hold its share of a row, `units_per_cta` units:
 ///   oneshot  [stage][sender but me][unit]
 ///   twoshot  [stage][sender but me][group of world_size units], then [stage][unit] for the gathered row
-///   sharded  [stage][sender but me][unit], then [stage][payload of a unit] for the finished row
+///   sharded  [stage][sender but me][unit], then [stage][owner but me][payload of a unit] for the finished rows
+/// A stage is one row, sharded n of them, of which each rank owns one.
 struct SlotLayout {
     static constexpr int kNoFence = 1 << 30;
     int push_stages = 1;       // ring of rows that are being sent
@@ -50,6 +51,7 @@ struct SlotLayout {
     std::size_t push_sender_bytes = 0;
     std::size_t push_stage_bytes = 0;
     std::size_t gather_offset = 0;
+    std::size_t gather_owner_bytes = 0; // sharded
     std::size_t gather_stage_bytes = 0;
     std::size_t cta_bytes = 0;
     std::size_t generation_bytes = 0;

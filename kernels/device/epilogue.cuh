@@ -34,6 +34,28 @@ class Epilogue {
 
     __device__ bool has_residual() const { return has_residual_; }
 
+    /// r: what is this thread's of a row, the sum of the ranks' inputs and, if there is one, the residual; zeros where
+    /// it has nothing. Its first vector is the input's `row`-th and the residual's `residual_row`-th; the peers' k-th
+    /// is waited for in slot(without(rank, peer), k), and empty_slots() is to follow.
+    template <int N, class Slot>
+    __device__ __forceinline__ void receive(Vector (&r)[K], std::int64_t row, bool has_residual,
+                                            std::int64_t residual_row, Slot slot, int iteration,
+                                            Patience& patience) const {
+        Vector residual[K];
+#pragma unroll
+        for (int k = 0; k < K; ++k)
+            if (place_.has(k) && has_residual) residual[k] = load_tensor(a_.residual_in, residual_row + k * kWarp);
+#pragma unroll
+        for (int k = 0; k < K; ++k) {
+            r[k] = Vector{};
+            if (!place_.has(k)) continue;
+            const Vector* const own = static_cast<const Vector*>(a_.input) + row + k * kWarp;
+            const auto sum = receive_sum<D, N>(
+                own, [&](int other) { return slot(other, k); }, a_.peers.rank, iteration, patience);
+            r[k] = reduced<D>(sum, has_residual, residual[k]);
+        }
+    }
+
     /// Before a step of a CTA's loop over rows. Warps that drift apart take 20 % longer (64 MiB, 2 ranks); a norm keeps
     /// them together by itself.
     __device__ __forceinline__ void keep_together(bool first_step) const {

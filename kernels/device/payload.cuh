@@ -24,9 +24,6 @@ class Payload {
     struct Pieces {
         Piece at[kPieces];
     };
-    /// Whether several lanes receive the same piece, of which the first one sends it and empties its slot.
-    static constexpr bool kShared = Q == Quant::fp4;
-
     __device__ Payload(const Arguments& a, const Place& place) : lane_(place.lane) {
         codes_at_ = place.local_unit * kCodesBytes + lane_ / kLanesPerWord * static_cast<int>(sizeof(Piece));
         side_at_ = a.units_per_cta * kCodesBytes + place.local_unit * kSideBytes + lane_ / kLanesPerSide * 4;
@@ -36,10 +33,8 @@ class Payload {
     __device__ int offset(int k, int piece) const {
         return piece == 0 ? codes_at_ + k * kCodesBytes : side_at_ + k * kSideBytes;
     }
-    /// Whether this lane is the first of those that have this piece.
-    __device__ bool leads(int piece) const {
-        return !kShared || lane_ % (piece == 0 ? kLanesPerWord : kLanesPerSide) == 0;
-    }
+    /// Whether this lane is the first of those that have this piece: it sends it and empties its slot.
+    __device__ bool leads(int piece) const { return lane_ % (piece == 0 ? kLanesPerWord : kLanesPerSide) == 0; }
 
     /// What this lane sends of a unit, where it leads. By whole warps.
     __device__ __forceinline__ Pieces pieces(const Quantized<D, Q>& q) const {

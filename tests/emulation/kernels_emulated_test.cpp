@@ -229,13 +229,13 @@ TEST_CASE("of a sharded residual: what is refused, what may be null, what fits t
     workspace.peers.world_size = 8;
     workspace.bytes = std::size_t{128} << 20;
     const LaunchParameters launch = default_launch(Fused::twoshot, large, workspace, 132, 9);
-    CHECK(launch.clusters == 102);
-    CHECK(fused_arguments(Fused::twoshot, large, workspace, launch).clusters == 101);
-    CHECK(fused_arguments(Fused::twoshot, large, workspace, launch).slots.fence_rows == 4);
+    CHECK(launch.clusters == 90);
+    CHECK(fused_arguments(Fused::twoshot, large, workspace, launch).clusters == 89);
+    CHECK(fused_arguments(Fused::twoshot, large, workspace, launch).slots.fence_rows == 7);
     workspace.bytes /= 2;
     const LaunchParameters fewer = default_launch(Fused::twoshot, large, workspace, 132, 9);
-    CHECK(fewer.clusters == 49);
-    CHECK(fused_arguments(Fused::twoshot, large, workspace, fewer).slots.fence_rows == 4);
+    CHECK(fewer.clusters == 43);
+    CHECK(fused_arguments(Fused::twoshot, large, workspace, fewer).slots.fence_rows == 7);
 }
 
 TEST_CASE("the unfused kernels agree with float64") {

@@ -35,7 +35,8 @@ struct Protocol {
                ", world size " + std::to_string(world) + ", ahead " + std::to_string(ahead) + ", behind " +
                std::to_string(behind);
     }
-    int push_stages(int rows) const { return sharded ? (rows + world - 1) / world : rows; }
+    int rows_a_stage() const { return sharded ? world : 1; }
+    int stages(int rows) const { return (rows + rows_a_stage() - 1) / rows_a_stage(); }
 
     /// Whether each store into a slot that was used before comes after the emptying of that slot: after in the order
     /// that the memory model gives to emptying, fence, store; load of it, fence, store. Threads fence before every
@@ -54,7 +55,7 @@ struct Protocol {
         std::vector<Rank> all(ranks);
         std::vector<std::vector<std::vector<Slot>>> pushed(ranks), gathered(ranks); // [receiver][sender][stage]
         for (auto& of : pushed) of.assign(ranks, std::vector<Slot>(static_cast<std::size_t>(push_ring)));
-        for (auto& of : gathered) of.assign(1, std::vector<Slot>(static_cast<std::size_t>(std::max(gather_ring, 1))));
+        for (auto& of : gathered) of.assign(ranks, std::vector<Slot>(static_cast<std::size_t>(gather_ring)));
         bool sound = true;
         const auto store = [&](std::size_t from, std::size_t to, Slot& slot) {
             sound &= all[from].known[to] >= slot.emptied;
@@ -65,12 +66,9 @@ struct Protocol {
             mine.seen = later(mine.seen, slot.released);
             slot.emptied = ++mine.known[rank];
         };
-        const auto owns = [&](std::size_t rank, int row) {
-            return algorithm == Fused::oneshot || static_cast<int>(rank) == (sharded ? row % world : 0);
-        };
-        const auto push_stage = [&](int row) {
-            return static_cast<std::size_t>((sharded ? row / world : row) % push_ring);
-        };
+        const auto owner = [&](int row) { return static_cast<std::size_t>(sharded ? row % world : 0); };
+        const auto owns = [&](std::size_t rank, int row) { return algorithm == Fused::oneshot || rank == owner(row); };
+        const auto stage = [&](int row, int ring) { return static_cast<std::size_t>(row / rows_a_stage() % ring); };
         const int last = algorithm == Fused::oneshot ? 0 : behind;
         for (int step = -ahead; step < iterations + last; ++step) {
             const int next = step + ahead;
@@ -81,17 +79,17 @@ struct Protocol {
                 }
             for (std::size_t from = 0; from < ranks && next < iterations; ++from)
                 for (std::size_t to = 0; to < ranks; ++to)
-                    if (to != from && owns(to, next)) store(from, to, pushed[to][from][push_stage(next)]);
+                    if (to != from && owns(to, next)) store(from, to, pushed[to][from][stage(next, push_ring)]);
             for (std::size_t rank = 0; rank < ranks && step >= 0 && step < iterations; ++rank) {
                 if (!owns(rank, step)) continue;
                 for (std::size_t from = 0; from < ranks; ++from)
-                    if (from != rank) receive(rank, pushed[rank][from][push_stage(step)]);
+                    if (from != rank) receive(rank, pushed[rank][from][stage(step, push_ring)]);
                 for (std::size_t to = 0; to < ranks && algorithm == Fused::twoshot; ++to)
-                    if (to != rank) store(rank, to, gathered[to][0][static_cast<std::size_t>(step % gather_ring)]);
+                    if (to != rank) store(rank, to, gathered[to][rank][stage(step, gather_ring)]);
             }
             for (std::size_t rank = 0; rank < ranks && algorithm == Fused::twoshot && step >= behind; ++rank)
                 if (!owns(rank, step - behind))
-                    receive(rank, gathered[rank][0][static_cast<std::size_t>((step - behind) % gather_ring)]);
+                    receive(rank, gathered[rank][owner(step - behind)][stage(step - behind, gather_ring)]);
         }
         return sound;
     }
@@ -182,9 +180,13 @@ TEST_CASE("what a launch uses fits into the workspace, and slots are used again 
         REQUIRE(2 * slots.generation_bytes + kControlBytes <= c.workspace.bytes);
         const std::size_t pushed = slots.push_stage_bytes * static_cast<std::size_t>(slots.push_stages);
         REQUIRE(slots.gather_offset == pushed);
-        REQUIRE(slots.cta_bytes == pushed + slots.gather_stage_bytes * static_cast<std::size_t>(slots.gather_stages));
-        const int rows_pushed = slots.push_stages * (c.sharded() ? protocol.world : 1);
-        const bool again = rows_pushed < iterations || (slots.gather_stages > 0 && slots.gather_stages < iterations);
+        const std::size_t used = pushed + slots.gather_stage_bytes * static_cast<std::size_t>(slots.gather_stages);
+        REQUIRE(slots.cta_bytes >= used);
+        REQUIRE(slots.cta_bytes < used + 2 * device::kUnitBytes);
+        if (iterations > 1)
+            REQUIRE(slots.cta_bytes % (2 * device::kUnitBytes) == device::kUnitBytes); // odd units apart
+        REQUIRE(slots.gather_stages == (c.algorithm == Fused::twoshot ? slots.push_stages : 0));
+        const bool again = slots.push_stages * protocol.rows_a_stage() < iterations;
         if (again) REQUIRE(slots.fence_rows < iterations);
         if (slots.fence_rows == SlotLayout::kNoFence) REQUIRE_FALSE(again);
         if (iterations <= 200)
@@ -205,8 +207,8 @@ TEST_CASE("rings are as deep as the workspace allows, and need no more than they
         const SlotLayout slots = c.slots();
         if (slots.fence_rows == SlotLayout::kNoFence) continue;
         ++rings;
-        // Another row, and what may be lost to whole stages of n rows.
-        REQUIRE(slots.cta_bytes + slots.gather_stage_bytes + slots.push_stage_bytes * (c.sharded() ? 2 : 1) >
+        // Another stage, and what is lost to an odd number of units.
+        REQUIRE(slots.cta_bytes + slots.gather_stage_bytes + slots.push_stage_bytes + 2 * device::kUnitBytes >
                 slots.generation_bytes / c.ctas());
         // Without the bytes that are left over; a generation is a whole number of units.
         const std::size_t units = (slots.cta_bytes * c.ctas() + device::kUnitBytes - 1) / device::kUnitBytes;
@@ -227,9 +229,9 @@ TEST_CASE("only where the fewest rows do not fit is a workspace too small") {
         const Protocol protocol = c.protocol();
         const int rows = std::min(protocol.fewest(), c.iterations());
         const std::size_t needed =
-            slots.push_stage_bytes * static_cast<std::size_t>(protocol.push_stages(rows)) +
-            slots.gather_stage_bytes * static_cast<std::size_t>(c.algorithm == Fused::twoshot ? rows : 0);
-        REQUIRE(needed * c.ctas() > slots.generation_bytes);
+            (slots.push_stage_bytes + slots.gather_stage_bytes) * static_cast<std::size_t>(protocol.stages(rows));
+        const std::size_t made_odd = c.iterations() > 1 ? 2 * device::kUnitBytes - 1 : 0;
+        REQUIRE((needed + made_odd) * c.ctas() > slots.generation_bytes);
     }
     CHECK(refused > 1000);
 }
@@ -259,20 +261,20 @@ TEST_CASE("the fewest rows for fences F rows apart are sound, and one less is no
     for_all_protocols([](const Protocol& protocol) {
         for (const int fence_rows : {1, 2, 3, 4, 5}) {
             INFO("fences " << fence_rows << " rows apart");
-            const int rows = protocol.fewest() + 2 * (fence_rows - 1), push_stages = protocol.push_stages(rows);
+            const int rows = protocol.fewest() + 2 * (fence_rows - 1), stages = protocol.stages(rows);
             for (const int more : {1, 2, fence_rows, 40, 41, 42, 43}) // rows in the launch than in the ring
-                REQUIRE(protocol.sound(rows + more, fence_rows, push_stages, rows));
+                REQUIRE(protocol.sound(rows + more, fence_rows, stages, stages));
             if (protocol.sharded || protocol.ahead % fence_rows != 0 || protocol.behind % fence_rows != 0) continue;
             const int many = rows + 10 * fence_rows;
-            REQUIRE_FALSE(protocol.sound(many, fence_rows, push_stages - 1, rows));
+            REQUIRE_FALSE(protocol.sound(many, fence_rows, stages - 1, stages));
             if (protocol.algorithm == Fused::twoshot)
-                REQUIRE_FALSE(protocol.sound(many, fence_rows, push_stages, rows - 1));
-            REQUIRE_FALSE(protocol.sound(many, SlotLayout::kNoFence, push_stages, rows));
+                REQUIRE_FALSE(protocol.sound(many, fence_rows, stages, stages - 1));
+            REQUIRE_FALSE(protocol.sound(many, SlotLayout::kNoFence, stages, stages));
         }
         if (protocol.sharded && protocol.ahead == 1 && protocol.behind == 1) { // as by default
-            const int rows = protocol.fewest(), push_stages = protocol.push_stages(rows);
-            REQUIRE_FALSE(protocol.sound(99, 1, push_stages - 1, rows));
-            REQUIRE_FALSE(protocol.sound(99, 1, push_stages, rows - 1));
+            const int stages = protocol.stages(protocol.fewest());
+            REQUIRE_FALSE(protocol.sound(99, 1, stages - 1, stages));
+            REQUIRE_FALSE(protocol.sound(99, 1, stages, stages - 1));
         }
     });
 }
