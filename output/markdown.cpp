@@ -82,8 +82,9 @@ std::string is_it_bytes(const Table& table) {
     const std::size_t cells = rows.size() - 1;
     const std::string answer =
         with_rows == 0
-            ? "Yes, in all " + std::to_string(cells) + " cells with several hidden dims: one pair of limits in bytes " +
-                  "costs at most " + share(worst_without) + "\nof time against limits for each hidden_dim alone.\n"
+            ? "Yes, in " + (cells == 1 ? "the only cell" : "all " + std::to_string(cells) + " cells") +
+                  " with several hidden dims: one pair of limits in bytes costs at most " + share(worst_without) +
+                  "\nof time against limits for each hidden_dim alone.\n"
             : "No, not in " + std::to_string(with_rows) + " of " + std::to_string(cells) +
                   " cells: there one pair of limits in bytes costs over 1 % of time (up to " + share(worst, 1) +
                   ") at some\nhidden_dim, which has a row of its own. In the others it costs at most " +
