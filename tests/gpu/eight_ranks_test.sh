@@ -6,8 +6,9 @@
 set -euo pipefail
 crossover=$1
 ranks=8
-gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
-if ((gpus < 2)); then
+gpus=$("$crossover" doctor | awk '$1 == "GPUs" { print $2 }') || true # those visible to it; it fails where there are none
+[[ $gpus =~ ^([0-9]+|none:)$ ]] || { echo "cannot tell the number of GPUs from: crossover doctor" && exit 1; }
+if [[ $gpus == none: ]] || ((gpus < 2)); then
     echo "skipped: needs 2 GPUs"
     exit 77
 fi
