@@ -27,9 +27,9 @@ device::Arguments fused_arguments(Fused algorithm, const FusedAllReduce& call, c
 /// Arguments of a kernel without communication: one CTA (or more) per token.
 device::Arguments local_arguments(const FusedAllReduce& call, const LaunchParameters& launch);
 
-/// CTAs of device::kMaxThreads threads that a multiprocessor can hold at a time: as many as the kernel's registers
-/// allow.
-int ctas_per_multiprocessor(Fused algorithm, int world_size, int units_per_warp);
+/// CTAs of device::kMaxThreads threads that a multiprocessor can hold at a time: as many as the registers of the kernel
+/// allow that a launch of one row a cluster has, or of many.
+int ctas_per_multiprocessor(Fused algorithm, int world_size, int units_per_warp, bool one_row);
 
 /// Clusters of the launch's size and threads that fit on a GPU beside each other, at least 1, where `ctas` CTAs of
 /// device::kMaxThreads threads, or as many threads in smaller ones, are on a multiprocessor.
@@ -73,13 +73,20 @@ Kernel choose_kernel(const FusedAllReduce& call, int units_per_warp, Instance in
     });
 }
 
+/// `instance` maps dtype, world size, quant mode, units a warp, and whether no cluster has more than one row, to a
+/// kernel. With one row there are no rings, and half of the registers do; so it has a kernel of its own, for a unit a
+/// warp.
 template <class Instance>
 void launch_fused(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
                   const LaunchParameters& launch, cudaStream_t stream, Instance instance) {
     const device::Arguments arguments = fused_arguments(algorithm, call, workspace, launch);
+    const bool one_row = arguments.num_tokens <= arguments.clusters;
     const Kernel kernel = choose_kernel(call, arguments.units_per_warp, [&](auto dtype, auto quant, auto units) {
-        return with_constant<2, 4, 8>(arguments.peers.world_size,
-                                      [&](auto world) -> Kernel { return instance(dtype, world, quant, units); });
+        return with_constant<2, 4, 8>(arguments.peers.world_size, [&](auto world) -> Kernel {
+            if constexpr (units.value == 1)
+                if (one_row) return instance(dtype, world, quant, units, Constant<true>{});
+            return instance(dtype, world, quant, units, Constant<false>{});
+        });
     });
     launch_kernel(kernel, arguments, launch, stream);
 }

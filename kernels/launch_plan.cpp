@@ -195,8 +195,9 @@ std::optional<std::string> unsupported(Fused algorithm, const FusedAllReduce& ca
     return std::nullopt;
 }
 
-int ctas_per_multiprocessor(Fused algorithm, int world_size, int units_per_warp) {
-    return algorithm == Fused::oneshot ? oneshot_ctas_per_multiprocessor(world_size, units_per_warp) : 1;
+int ctas_per_multiprocessor(Fused algorithm, int world_size, int units_per_warp, bool one_row) {
+    return algorithm == Fused::oneshot ? oneshot_ctas_per_multiprocessor(world_size, units_per_warp, one_row)
+                                       : twoshot_ctas_per_multiprocessor(world_size, units_per_warp, one_row);
 }
 
 int resident_clusters(const LaunchParameters& launch, int ctas, int multiprocessors) {
@@ -212,48 +213,60 @@ LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, con
     LaunchParameters launch;
     // No shape to choose for, or nobody to send to; unsupported() will say so.
     if (unsupported_call(call) || workspace.peers.world_size < 2) return launch;
-    const int units = units_per_row(call);
-    // Few tokens: spread each row over multiprocessors, four units or more on each, for latency (rows of eight units
-    // or fewer were 2–7 % faster in one CTA, others 1–3 % faster than with fewer units). Many: CTAs of at most 16
-    // units, a unit a warp, which was up to 10 % faster than 32 units of two a warp (8192 elements, 1–4 MiB; oneshot 3
-    // % at 16 MiB).
+    const int units = units_per_row(call), world_size = workspace.peers.world_size;
     const bool clusters_exist = compute_capability_major >= 9;
-    constexpr int kFewest = 4;
-    const int widest = !clusters_exist || units <= 8 ? 1 : call.num_tokens <= 4 ? 16 : call.num_tokens <= 32 ? 8 : 1;
-    while (launch.cluster_size < widest && 2 * kFewest * launch.cluster_size <= units) launch.cluster_size *= 2;
     constexpr int kWarps = kMaxThreads / kWarp;
-    while (clusters_exist && launch.cluster_size < kMaxClusterSize && ceil_div(units, launch.cluster_size) > kWarps)
+    const auto share = [&](int cluster_size) { return static_cast<int>(ceil_div(units, cluster_size)); };
+
+    // One row a cluster, if all fit beside each other, and a unit a warp: each row spread over as many multiprocessors
+    // as that allows, four units or more on each (rows of eight units or fewer were 2–7 % faster in one CTA, others 1–3
+    // % faster than with fewer units). Oneshot of four ranks, where each sends and receives thrice as much, up to 16
+    // CTAs of a unit or two: 1–5 % from 2 tokens on.
+    const bool spreads = algorithm == Fused::oneshot && world_size >= 4 && call.num_tokens <= 16;
+    const int fewest = spreads ? 1 : 4;
+    int widest = !clusters_exist || (units <= 8 && !spreads) ? 1
+                 : call.num_tokens <= 4 || spreads           ? kMaxClusterSize
+                                                             : 8;
+    while (widest > 1 && units < fewest * widest) widest /= 2;
+    for (launch.cluster_size = widest; launch.cluster_size >= 1; launch.cluster_size /= 2) {
+        if (share(launch.cluster_size) > kWarps) break;
+        launch.threads = share(launch.cluster_size) * kWarp;
+        const int ctas = ctas_per_multiprocessor(algorithm, world_size, 1, true);
+        if (call.num_tokens > resident_clusters(launch, ctas, multiprocessors)) continue;
+        launch.clusters = static_cast<int>(call.num_tokens);
+        if (!unsupported(algorithm, call, workspace, launch)) return launch;
+    }
+
+    // Many rows: CTAs of at most 16 units, a unit a warp, which was up to 10 % faster than 32 units of two a warp (8192
+    // elements, 1–4 MiB; oneshot 3 % at 16 MiB).
+    launch.cluster_size = 1;
+    while (clusters_exist && launch.cluster_size < kMaxClusterSize && share(launch.cluster_size) > kWarps)
         launch.cluster_size *= 2;
-    const auto per_cta = static_cast<int>(ceil_div(units, launch.cluster_size));
+    const int per_cta = share(launch.cluster_size);
     // Above 16 MiB twice the CTAs: beside each other where their registers allow it (3 % at 32 MiB, 2 ranks), else with
     // two units a warp and half the threads (1 %). Sharded, where a CTA waits twice a row, above 2 MiB (none and fp8 10
     // % at 4 MiB, fp4 2 %).
     const std::int64_t bytes = call.num_tokens * call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype));
     const bool large = bytes > (is_sharded(call.pattern) ? 2 << 20 : 16 << 20);
     const auto resident = [&](int units_per_warp) {
-        return ctas_per_multiprocessor(algorithm, workspace.peers.world_size, units_per_warp);
+        return ctas_per_multiprocessor(algorithm, world_size, units_per_warp, false);
     };
     int per_warp = large && per_cta > 4 && resident(1) == 1 ? 2 : 1;
     while (per_warp < kMaxUnitsPerWarp && ceil_div(per_cta, per_warp) > kWarps) per_warp *= 2;
     launch.threads = static_cast<int>(std::min<std::int64_t>(ceil_div(per_cta, per_warp), kWarps)) * kWarp;
     launch.clusters = resident_clusters(launch, large ? resident(per_warp) : 1, multiprocessors);
-    // All tokens in one iteration, if that many CTAs fit beside each other, rather than in two: 3–13 % (2 ranks; 128
-    // tokens of 8192 elements, 256 of 4096, 96 of 5120).
-    if (call.num_tokens > launch.clusters &&
-        call.num_tokens <= resident_clusters(launch, resident(per_warp), multiprocessors))
-        launch.clusters = static_cast<int>(call.num_tokens);
     // Clusters of four and more share multiprocessors while others are free: no more of them than the iterations need
     // (64 rows of 16384 elements take 24 clusters 9 % less than 30).
     if (call.num_tokens > launch.clusters && launch.cluster_size >= 4)
         launch.clusters = static_cast<int>(ceil_div(call.num_tokens, ceil_div(call.num_tokens, launch.clusters)));
-    // Twoshot in one iteration of half as wide clusters, two units a warp, rather than in two: 7 % (128 × 8192; sharded
-    // it would be 9–14 % slower).
-    const bool halves =
-        !is_sharded(call.pattern) && launch.cluster_size % 2 == 0 && per_warp == 1 && per_cta > kWarps / 2;
-    const int twice = 2 * launch.clusters;
-    if (algorithm == Fused::twoshot && halves && call.num_tokens > launch.clusters && call.num_tokens <= twice) {
-        launch.cluster_size /= 2;
-        launch.clusters = twice;
+    // Twoshot in one iteration of two units a warp, rather than in two: 1–7 % (4 ranks, 1.5 and 2 MiB; sharded it would
+    // be 9–14 % slower).
+    if (algorithm == Fused::twoshot && !is_sharded(call.pattern) && per_warp == 1 &&
+        call.num_tokens > launch.clusters) {
+        LaunchParameters halves = launch;
+        halves.threads = static_cast<int>(ceil_div(per_cta, 2)) * kWarp;
+        halves.clusters = static_cast<int>(call.num_tokens);
+        if (call.num_tokens <= resident_clusters(halves, 1, multiprocessors)) launch = halves;
     }
     // Fewer clusters until the rings fit.
     while (launch.clusters > 1 && unsupported(algorithm, call, workspace, launch)) {

@@ -16,8 +16,9 @@
 namespace crossover {
 namespace device {
 
-template <DType D, int N, Quant Q, int K>
-__global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_constant__ Arguments a) {
+template <DType D, int N, Quant Q, int K, bool OneRow>
+__global__ void __launch_bounds__(kMaxThreads, twoshot_ctas_per_multiprocessor(N, K, OneRow))
+    twoshot_kernel(const __grid_constant__ Arguments a) {
     CROSSOVER_SHARED(RowSum::Shared, shared);
     CROSSOVER_SHARED(unsigned, generation);
     const Place place(a);
@@ -33,7 +34,7 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     unsigned owned = 0, others_own = 0; // a bit for each k
 #pragma unroll
     for (int k = 0; k < K; ++k)
-        if (place.has(k)) (owner(k) == rank ? owned : others_own) |= 1u << k;
+        if (k < place.units) (owner(k) == rank ? owned : others_own) |= 1u << k;
     owned = held(owned);
     others_own = held(others_own);
     const auto has = [](unsigned set, int k) { return (set >> k & 1) != 0; };
@@ -45,7 +46,7 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     const auto load = [&] {
 #pragma unroll
         for (int k = 0; k < K; ++k)
-            if (has(others_own, k)) x[k] = load_tensor(ahead, k * kWarp);
+            if (has(others_own, k) && place.has(k)) x[k] = load_tensor(ahead, k * kWarp);
         ahead += row.stride;
     };
     // Offsets from a rank's base, without stage. N consecutive units have N owners: at each they share one pushed slot.
@@ -77,21 +78,26 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
     const auto push = [&] {
 #pragma unroll
         for (int k = 0; k < K; ++k)
-            if (has(others_own, k)) store_slot(owners_slot[k] + pushed.offset(), sendable(x[k]));
+            if (has(others_own, k) && place.has(k)) store_slot(owners_slot[k] + pushed.offset(), sendable(x[k]));
         pushed.advance();
     };
 
     const auto serve = [&](int iteration) {
 #pragma unroll
         for (int k = 0; k < K; ++k) {
-            if (!has(owned, k)) continue;
-            Vector residual{};
-            if (epilogue.has_residual()) residual = load_tensor(a.residual_in, row_served.vector + k * kWarp);
+            if (!has(owned, k)) continue; // the same in all lanes
+            Vector r{};
             std::byte* const stage = own_slot[k] + served.offset();
             const auto slot = [&](int other) { return stage + other * a.slots.push_sender_bytes; };
-            const Vector* const own = static_cast<const Vector*>(a.input) + row_served.vector + k * kWarp;
-            const auto sum = receive_sum<D, N>(own, slot, rank, iteration, patience);
-            const Vector r = reduced<D>(sum, epilogue.has_residual(), residual);
+            if (place.has(k)) {
+                Vector residual{};
+                if (epilogue.has_residual()) residual = load_tensor(a.residual_in, row_served.vector + k * kWarp);
+                const Vector* const own = static_cast<const Vector*>(a.input) + row_served.vector + k * kWarp;
+                const auto sum = receive_sum<D, N>(own, slot, rank, iteration, patience);
+                r = reduced<D>(sum, epilogue.has_residual(), residual);
+            }
+            __syncwarp();
+            if (!place.has(k)) continue;
 #pragma unroll
             for (int hop = 0; hop < N; ++hop) store_slot(gather_at[hop] + gathered.offset() + k * kUnitBytes, r);
             empty_slots<N - 1>(slot);
@@ -122,14 +128,22 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
         row.advance();
     };
 
-    for (int step = -a.push_ahead; step < place.iterations + a.consume_behind; ++step) {
-        const int next = step + a.push_ahead;
-        epilogue.keep_together(step == -a.push_ahead);
-        if (step < place.iterations) fence.before_row(); // also after the last push: rows are still gathered
-        if (next < place.iterations) push();
-        if (next + 1 < place.iterations) load();
-        if (step >= 0 && step < place.iterations) serve(step);
-        if (step >= a.consume_behind) consume(step - a.consume_behind);
+    if constexpr (OneRow) { // as in the loop; without __syncwarp() here warps fall apart: 1–4 % (4 ranks)
+        push();
+        __syncwarp();
+        serve(0);
+        __syncwarp();
+        consume(0);
+    } else {
+        for (int step = -a.push_ahead; step < place.iterations + a.consume_behind; ++step) {
+            const int next = step + a.push_ahead;
+            epilogue.keep_together(step == -a.push_ahead);
+            if (step < place.iterations) fence.before_row(); // also after the last push: rows are still gathered
+            if (next < place.iterations) push();
+            if (next + 1 < place.iterations) load();
+            if (step >= 0 && step < place.iterations) serve(step);
+            if (step >= a.consume_behind) consume(step - a.consume_behind);
+        }
     }
 }
 
@@ -138,9 +152,8 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_kernel(const __grid_const
 void twoshot(const FusedAllReduce& call, const Workspace& workspace, const LaunchParameters& launch,
              cudaStream_t stream) {
     if (is_sharded(call.pattern)) return twoshot_sharded(call, workspace, launch, stream);
-    launch_fused(Fused::twoshot, call, workspace, launch, stream, [](auto dtype, auto world, auto quant, auto units) {
-        return &device::twoshot_kernel<dtype.value, world.value, quant.value, units.value>;
-    });
+    launch_fused(Fused::twoshot, call, workspace, launch, stream,
+                 [](auto... constants) { return &device::twoshot_kernel<constants.value...>; });
 }
 
 } // namespace crossover

@@ -25,8 +25,9 @@
 namespace crossover {
 namespace device {
 
-template <DType D, int N, Quant Q, int K>
-__global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __grid_constant__ Arguments a) {
+template <DType D, int N, Quant Q, int K, bool OneRow>
+__global__ void __launch_bounds__(kMaxThreads, twoshot_ctas_per_multiprocessor(N, K, OneRow))
+    twoshot_sharded_kernel(const __grid_constant__ Arguments a) {
     CROSSOVER_SHARED(RowSum::Shared, shared);
     CROSSOVER_SHARED(unsigned, generation);
     const Place place(a);
@@ -88,6 +89,7 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
         epilogue.begin(row_sum);
         Vector r[K];
         epilogue.template receive<N>(r, row.vector, true, compact, slot, iteration, patience);
+        __syncwarp(); // 2–3 % (fp8, 16 and 64 tokens)
         epilogue.give_squares(r, row_sum);
 #pragma unroll
         for (int k = 0; k < K; ++k) {
@@ -140,23 +142,30 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
         }
     };
 
-    for (int step = -a.push_ahead; step < place.iterations + a.consume_behind; ++step) {
-        const int next = step + a.push_ahead, last = step - a.consume_behind;
-        if (step < place.iterations) fence.before_row(); // also after the last push: rows are still gathered
-        if (next < place.iterations) push(next);
-        if (next + 1 < place.iterations) load(next + 1);
-        if (step >= 0 && step < place.iterations) {
-            if (owner(step) == rank) serve(step);
-            if (step % N == N - 1) {
-                served.advance();
-                gathered.advance();
+    if constexpr (OneRow) {
+        push(0);
+        __syncwarp();
+        owner(0) == rank ? serve(0) : consume(0);
+    } else {
+        for (int step = -a.push_ahead; step < place.iterations + a.consume_behind; ++step) {
+            const int next = step + a.push_ahead, last = step - a.consume_behind;
+            if (step < place.iterations) fence.before_row(); // also after the last push: rows are still gathered
+            if (next < place.iterations) push(next);
+            if (next + 1 < place.iterations) load(next + 1);
+            if (step >= 0 && step < place.iterations) {
+                if (owner(step) == rank) serve(step);
+                if (step % N == N - 1) {
+                    served.advance();
+                    gathered.advance();
+                }
             }
-        }
-        if (last >= 0) {
-            const bool received = owner(last) != rank;
-            if (received) consume(last);
-            // Of two ranks, a stage has one row to consume; not to count rows was 1–2 % faster (fp8, fp4; 2 and 4 MiB).
-            if (N == 2 ? received : last % N == N - 1) consumed.advance();
+            if (last >= 0) {
+                const bool received = owner(last) != rank;
+                if (received) consume(last);
+                // Of two ranks, a stage has one row to consume; not to count rows was 1–2 % faster (fp8, fp4; 2 and 4
+                // MiB).
+                if (N == 2 ? received : last % N == N - 1) consumed.advance();
+            }
         }
     }
 }
@@ -165,9 +174,8 @@ __global__ void __launch_bounds__(kMaxThreads) twoshot_sharded_kernel(const __gr
 
 void twoshot_sharded(const FusedAllReduce& call, const Workspace& workspace, const LaunchParameters& launch,
                      cudaStream_t stream) {
-    launch_fused(Fused::twoshot, call, workspace, launch, stream, [](auto dtype, auto world, auto quant, auto units) {
-        return &device::twoshot_sharded_kernel<dtype.value, world.value, quant.value, units.value>;
-    });
+    launch_fused(Fused::twoshot, call, workspace, launch, stream,
+                 [](auto... constants) { return &device::twoshot_sharded_kernel<constants.value...>; });
 }
 
 } // namespace crossover

@@ -22,11 +22,16 @@ inline constexpr int kMaxClusterSize = 16;
 inline constexpr int kMaxUnitsPerRow = 512; // bounds the row sum's shared memory: rows up to 256 KiB
 inline constexpr int kMaxUnitsPerWarp = 4;
 
-/// CTAs of kMaxThreads that a multiprocessor holds at a time: a bound that oneshot is compiled for, of its registers.
-/// For two it has 64 a thread, which is enough where two ranks are summed, a unit a warp (float16 spills 12 to 20
-/// bytes, fp4 of the others 16 where nobody waits for it).
-constexpr int oneshot_ctas_per_multiprocessor(int world_size, int units_per_warp) {
-    return world_size == 2 && units_per_warp == 1 ? 2 : 1;
+/// CTAs of kMaxThreads that a multiprocessor holds at a time: a bound that kernels are compiled for, of their
+/// registers. For two they have 64 a thread, which is enough for a unit a warp, and one row a cluster, of two or four
+/// ranks (twoshot of four spills 28 to 40 bytes, sharded 4 to 8): then twice the rows find a cluster, 3 % at 2 MiB
+/// (twoshot, 4 ranks). Oneshot of two ranks fits with many rows, too (float16 spills 12 to 20 bytes, fp4 of the others
+/// 16 where nobody waits for it).
+constexpr int oneshot_ctas_per_multiprocessor(int world_size, int units_per_warp, bool one_row) {
+    return units_per_warp == 1 && world_size <= (one_row ? 4 : 2) ? 2 : 1;
+}
+constexpr int twoshot_ctas_per_multiprocessor(int world_size, int units_per_warp, bool one_row) {
+    return units_per_warp == 1 && world_size <= 4 && one_row ? 2 : 1;
 }
 /// Of whatever size: each has 16 KiB of shared memory (row_sum.cuh), and a multiprocessor 228: 13 were seen on an H200.
 /// (Those with 164 or 100 hold nine or five of the smallest; nothing was measured there.)

@@ -66,33 +66,62 @@ TEST_CASE("few tokens: a row of eight units in one CTA, a longer one spread with
     }
     CHECK(cluster_size(4, 16384) == 16);
     CHECK(cluster_size(5, 16384) == 8);
-    CHECK(cluster_size(33, 8192) == 2); // as few as give each warp a unit
+    CHECK(cluster_size(120, 8192) == 8); // as many as fit beside each other
+    CHECK(cluster_size(121, 8192) == 2);
+    CHECK(cluster_size(240, 4096) == 4);
+    CHECK(cluster_size(241, 4096) == 2);
 }
 
-TEST_CASE("twoshot takes one iteration of two units a warp rather than two of one") {
-    const LaunchParameters two = launch_of(Fused::twoshot, 66, 8192), one = launch_of(Fused::twoshot, 67, 8192);
-    CHECK(two.cluster_size == 2);
-    CHECK(two.clusters == 66);
-    CHECK(one.cluster_size == 1);
-    CHECK(one.clusters == 132);
-    CHECK(one.threads == two.threads);
-    CHECK(launch_of(Fused::twoshot, 133, 8192) == two);
-}
-
-TEST_CASE("oneshot of two ranks has twice the CTAs where that saves an iteration, and above 16 MiB") {
-    LaunchParameters launch = launch_of(Fused::oneshot, 66, 8192);
-    for (const auto& [num_tokens, clusters] :
-         {std::pair{66, 66}, {67, 67}, {132, 132}, {133, 66}, {1024, 66}, {1025, 132}}) {
-        launch.clusters = clusters;
-        CHECK(launch_of(Fused::oneshot, num_tokens, 8192) == launch);
+TEST_CASE("oneshot of four ranks and up to 16 tokens: a row in 16 CTAs of a unit or two") {
+    const auto launch = [](Fused algorithm, std::int64_t num_tokens, std::int64_t hidden_dim, int world_size = 4) {
+        return launch_of(algorithm, Pattern::allreduce_residual_rmsnorm, {num_tokens, hidden_dim}, world_size, kLargest,
+                         132);
+    };
+    for (const std::int64_t num_tokens : {1, 16}) {
+        CHECK(launch(Fused::oneshot, num_tokens, 8192).cluster_size == 16);
+        CHECK(launch(Fused::oneshot, num_tokens, 8192).threads == 64);
+        CHECK(launch(Fused::oneshot, num_tokens, 4096, 8).cluster_size == 16);
+        CHECK(launch(Fused::oneshot, num_tokens, 1024).cluster_size == 4);
+        CHECK(launch(Fused::twoshot, num_tokens, 8192).cluster_size == 8);
     }
-    CHECK(launch_of(Fused::oneshot, 96, 5120).clusters == 96);
-    CHECK(launch_of(Fused::oneshot, 256, 4096).clusters == 256);
-    constexpr Pattern kPlain = Pattern::allreduce_residual_rmsnorm;
-    CHECK(launch_of(Fused::oneshot, kPlain, {67, 8192}, 2, kLargest, 132, Quant::fp4).clusters == 67);
-    // Registers allow it to no other kernel.
-    CHECK(launch_of(Fused::oneshot, kPlain, {67, 8192}, 4, kLargest, 132).clusters == 66);
-    CHECK(launch_of(Fused::twoshot, 1025, 8192).threads == launch.threads / 2);
+    CHECK(launch(Fused::oneshot, 17, 8192).cluster_size == 8);
+}
+
+TEST_CASE("one row a cluster where all fit beside each other, else as many clusters as fit") {
+    for (const Fused algorithm : {Fused::oneshot, Fused::twoshot})
+        for (const int world_size : {2, 4, 8}) {
+            const auto launch = [&](std::int64_t num_tokens) {
+                return launch_of(algorithm, Pattern::allreduce_residual_rmsnorm, {num_tokens, 8192}, world_size,
+                                 kLargest, 132);
+            };
+            INFO((algorithm == Fused::oneshot ? "oneshot" : "twoshot") << " of " << world_size);
+            // Kernels for eight ranks have registers for one CTA of 512 threads a multiprocessor.
+            const int fit = world_size == 8 ? 66 : 132;
+            for (const int num_tokens : {33, 60, fit - 1, fit}) CHECK(launch(num_tokens).clusters == num_tokens);
+            CHECK(launch(fit).cluster_size == 2);
+            CHECK(launch(fit).threads == 512);
+            if (algorithm == Fused::oneshot || world_size < 8) CHECK(launch(fit + 1).clusters == 66);
+        }
+}
+
+TEST_CASE("twoshot of eight ranks takes one iteration of two units a warp rather than two of one") {
+    const auto launch = [](std::int64_t num_tokens, std::int64_t hidden_dim) {
+        return launch_of(Fused::twoshot, Pattern::allreduce_residual_rmsnorm, {num_tokens, hidden_dim}, 8, kLargest,
+                         132);
+    };
+    CHECK(launch(67, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 67, .threads = 256});
+    CHECK(launch(132, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 132, .threads = 256});
+    CHECK(launch(133, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 66});
+    CHECK(launch(200, 4096) == LaunchParameters{.cluster_size = 1, .clusters = 200, .threads = 256});
+}
+
+TEST_CASE("above 16 MiB twice the CTAs: of a unit a warp where registers allow it, else of two") {
+    const LaunchParameters launch{.cluster_size = 2, .clusters = 66};
+    CHECK(launch_of(Fused::oneshot, 133, 8192) == launch);
+    CHECK(launch_of(Fused::oneshot, 1024, 8192) == launch);
+    CHECK(launch_of(Fused::oneshot, 1025, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 132});
+    CHECK(launch_of(Fused::twoshot, 1024, 8192) == launch);
+    CHECK(launch_of(Fused::twoshot, 1025, 8192).threads == 256);
     CHECK(launch_of(Fused::twoshot, 8193, 1024).threads == 128); // four units have a warp each at any size
 }
 
@@ -113,19 +142,15 @@ TEST_CASE("clusters of four CTAs and more: those that fit beside each other, and
     CHECK(launch_of(Fused::twoshot, 1080, 16384).threads == 256);
 }
 
-TEST_CASE("a sharded residual: twice the CTAs of two units a warp above 2 MiB, and no narrower clusters below") {
+TEST_CASE("a sharded residual: twice the CTAs of two units a warp above 2 MiB, if not a row each") {
     const auto sharded = [](std::int64_t num_tokens, std::int64_t hidden_dim) {
         return launch_of(Fused::twoshot, Pattern::allreduce_residual_rmsnorm_sharded, {num_tokens, hidden_dim}, 2,
                          kLargest, 132);
     };
-    LaunchParameters launch{.cluster_size = 2, .clusters = 66};
-    CHECK(sharded(67, 8192) == launch);
-    CHECK(sharded(128, 8192) == launch);
-    launch.clusters = 132;
-    launch.threads = 256;
-    CHECK(sharded(129, 8192) == launch);
-    CHECK(sharded(257, 4096).cluster_size == 1);
-    CHECK(sharded(257, 4096).clusters == 264);
+    CHECK(sharded(132, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 132}); // a row each
+    CHECK(sharded(133, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 132, .threads = 256});
+    CHECK(sharded(265, 4096).cluster_size == 1);
+    CHECK(sharded(265, 4096).clusters == 264);
 }
 
 TEST_CASE("fewer clusters where the rings do not fit, and down to half of those for four rows between fences") {

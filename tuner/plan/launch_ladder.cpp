@@ -72,7 +72,7 @@ std::vector<LaunchParameters> launch_ladder(Fused algorithm, const Point& point,
         if (cluster_size > 2 * narrowest && !spreads) break;
         add(cluster_size, 1, 1);
         if (cluster_size == one_unit_a_warp)
-            add(cluster_size, 1, 1, ctas_per_multiprocessor(algorithm, point.cell.world_size, 1));
+            add(cluster_size, 1, 1, ctas_per_multiprocessor(algorithm, point.cell.world_size, 1, false));
         add(cluster_size, 2, 1);
         if (cluster_size <= 2 * narrowest) add(cluster_size, 1, 2);
     }
