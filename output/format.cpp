@@ -149,6 +149,24 @@ std::vector<std::string> cell_facts(const Cell& cell) {
     return facts;
 }
 
+std::string how_to_read(const std::vector<Cell>& cells) {
+    const auto moe = [](const Cell& cell) { return is_moe(cell.key.pattern); };
+    std::string words = "Sizes are bytes of one rank's input tensor (tokens × hidden_dim × element size), inclusive";
+    if (cells.empty() || !std::ranges::all_of(cells, moe))
+        words +=
+            ": up to “oneshot max” use oneshot, above it and up to “twoshot max” twoshot, above that the baseline, "
+            "the fastest unfused algorithm there. 0 means never; “≥”: still the fastest at the largest size "
+            "measured. The gain at an edge is the time of the next algorithm over this one's, at the largest "
+            "measured size not above the limit";
+    words += ".";
+    if (std::ranges::any_of(cells, moe))
+        words +=
+            " Of MoE operations they are the mean over the ranks: below “quantize before gather from” and "
+            "“reduce-scatter from” use the baseline, from there on what displaces it. Their gain at an edge is the "
+            "baseline's time over the challenger's, at the smallest measured size from the limit on.";
+    return words;
+}
+
 std::vector<std::vector<std::string>> provenance_rows(const Table& table) {
     const Provenance& provenance = table.provenance;
     const Fingerprint& machine = table.fingerprint;

@@ -57,6 +57,9 @@ std::string group_name(const CellKey& key);
 /// What a cell says besides its limits, a line each: status, baseline, range, workspace, regret, note.
 std::vector<std::string> cell_facts(const Cell& cell);
 
+/// How to read a summary of these cells, in a paragraph.
+std::string how_to_read(const std::vector<Cell>& cells);
+
 /// Where a table's numbers come from: {what, value} a row, those without a value left out.
 std::vector<std::vector<std::string>> provenance_rows(const Table& table);
 

@@ -107,24 +107,6 @@ std::vector<Content> limit_row(const Cell& cell) {
             gain_text(cell.twoshot)};
 }
 
-/// How to read the limits of these cells.
-std::string summary_words(const std::vector<Cell>& cells) {
-    const auto moe = [](const Cell& cell) { return is_moe(cell.key.pattern); };
-    std::string words = "Sizes are bytes of one rank's input tensor (tokens × hidden_dim × element size), inclusive";
-    if (cells.empty() || !std::ranges::all_of(cells, moe))
-        words +=
-            ": up to “oneshot max” use oneshot, above it and up to “twoshot max” twoshot, above that the baseline, "
-            "the fastest unfused algorithm there. 0 means never; “≥” that it was still the fastest at the largest "
-            "size measured. The gain at an edge is the time of the next algorithm over this one's, at the largest "
-            "measured size not above the limit";
-    words += ". ";
-    if (std::ranges::any_of(cells, moe))
-        words += "Of MoE operations they are the mean over the ranks: below “quantize before gather from” and "
-                 "“reduce-scatter from” use the baseline, which is the fastest without that, and from there on what "
-                 "displaces it; their gain at an edge is at the smallest measured size from the limit on. ";
-    return words + "Regret is the time with the table ÷ the time with the best algorithm at that point − 1.";
-}
-
 std::string summary_section(const Table& table) {
     std::string out = "<h2>Limits</h2>\n";
     for (auto cell = table.cells.begin(); cell != table.cells.end();) {
@@ -152,7 +134,9 @@ std::string summary_section(const Table& table) {
         if (!notes.empty()) out += "<ul class=\"facts\">\n" + notes + "</ul>\n";
     }
     if (table.cells.empty()) out += "<p>The table has no cells.</p>\n";
-    return out + element("p", summary_words(table.cells), "soft") + "\n";
+    static constexpr const char* kRegret =
+        " Regret is the time with the table ÷ the time with the best algorithm at that point − 1.";
+    return out + element("p", how_to_read(table.cells) + kRegret, "soft") + "\n";
 }
 
 void add_regret_rows(std::vector<std::vector<Content>>& rows, const NamedRegret& loss) {

@@ -114,24 +114,6 @@ std::string cell_details(const Cell& cell) {
     return out;
 }
 
-/// Of the summary's columns.
-std::string how_to_read(const std::vector<Cell>& cells) {
-    const auto moe = [](const Cell& cell) { return is_moe(cell.key.pattern); };
-    std::string words = "Sizes are bytes of one rank's input tensor (tokens × hidden_dim × element size), inclusive";
-    if (cells.empty() || !std::ranges::all_of(cells, moe))
-        words +=
-            ": up to\n\"oneshot max\" use oneshot, above it and up to \"twoshot max\" twoshot, above that the "
-            "baseline. 0 means\nnever. \"≥\": still the fastest at the largest size measured. The gain at an edge is "
-            "the time of the next\nalgorithm over this one's, at the largest measured size not above the threshold";
-    words += ".\n";
-    if (std::ranges::any_of(cells, moe))
-        words +=
-            "Of MoE operations they are the mean over the ranks: below \"quantize before gather from\" and\n"
-            "\"reduce-scatter from\" use the baseline, from there on what stands under \"then\". Their gain at an "
-            "edge is the\nbaseline's time over the challenger's, at the smallest measured size from the limit on.\n";
-    return words;
-}
-
 std::string provenance_table(const Table& table) {
     std::vector<std::vector<std::string>> rows = provenance_rows(table);
     rows.insert(rows.begin(), {"what", "value"});
@@ -153,7 +135,7 @@ std::string emit_summary(const Table& table) {
 
 std::string emit_markdown(const Table& table) {
     std::string out = "# Dispatch table for " + comment_line(table.fingerprint.sku) + "\n\n" + emit_summary(table) +
-                      "\n" + how_to_read(table.cells) + "\n## Where the numbers come from\n\n" +
+                      "\n" + how_to_read(table.cells) + "\n\n## Where the numbers come from\n\n" +
                       provenance_table(table) + is_it_bytes(table) + "\n## Cells\n";
     for (const Cell& cell : table.cells) out.append("\n").append(cell_details(cell));
     return out;

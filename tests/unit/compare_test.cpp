@@ -267,6 +267,19 @@ TEST_CASE("other hardware or software: told once, not compared, failing only if 
     CHECK(comparison.cells[0].verdict == Verdict::same);
 }
 
+TEST_CASE("other calls in a graph or replays in a sample: told where both are known, compared all the same") {
+    Table before = table_of({steep_cell()}), after = before;
+    before.provenance.extra["graph_calls"] = "20";
+    before.provenance.extra["trials"] = "15";
+    CHECK(compare_tables(before, after).differences.empty());
+    after.provenance.extra["graph_calls"] = "1";
+    after.provenance.extra["trials"] = "15";
+    const Comparison comparison = compare_tables(before, after);
+    REQUIRE(comparison.differences.size() == 1);
+    CHECK(comparison.differences[0].text == "graph_calls: 20 → 1");
+    CHECK(comparison.comparable());
+}
+
 TEST_CASE("noise is judged over all shifts together") {
     const auto shift = [](double t, double freedom, int kind = 0) { return Shift{t, 1, freedom, kind}; };
     const double alone = student_t_quantile(1 - kFalseAlarms, 6);

@@ -97,7 +97,7 @@ TEST_CASE("is it bytes? The report answers") {
 }
 
 TEST_CASE("the report explains the columns that it has") {
-    const std::string fused = "\"oneshot max\" use oneshot", moe = "\"reduce-scatter from\" use the baseline";
+    const std::string fused = "“oneshot max” use oneshot", moe = "“reduce-scatter from” use the baseline";
     const auto has = [](const Table& table, const std::string& words) {
         return emit_markdown(table).find(words) != std::string::npos;
     };

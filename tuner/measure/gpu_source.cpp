@@ -74,10 +74,9 @@ int GpuSource::groups_at_a_time(const Trial& first, int session) {
     const double slower = disturbance(load_trial(first, of_libraries, config_.max_message_bytes), groups, session);
     at_a_time = groups_side_by_side(groups, slower);
     if (writer) keep_side_by_side(run_folder_, world_size, at_a_time);
-    if (writer && at_a_time < groups)
-        std::fprintf(stderr,
-                     "crossover: groups of world size %d slow each other down by %.1f %%, so one measures alone\n",
-                     world_size, 100 * std::expm1(slower));
+    if (writer)
+        std::fprintf(stderr, "crossover: %d groups of world size %d take %.1f %% longer side by side%s\n", groups,
+                     world_size, 100 * std::expm1(slower), at_a_time < groups ? ", so one measures alone" : "");
     return at_a_time;
 }
 
