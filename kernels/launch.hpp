@@ -16,6 +16,9 @@ inline int units_per_row(const FusedAllReduce& call) {
         ceil_div(call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype)), device::kUnitBytes));
 }
 
+/// Why no launch supports the call, whatever the workspace, if so.
+std::optional<std::string> unsupported_call(const FusedAllReduce& call);
+
 /// How a launch uses the workspace; generation_bytes depends on the workspace alone.
 device::SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
                                const LaunchParameters& launch);

@@ -1,4 +1,4 @@
-// From a call to a kernel's arguments: what is supported, where the slots lie, a good launch. No CUDA.
+// From a call to a kernel's arguments: what is supported, where the slots lie. No CUDA.
 
 #include "kernels/launch.hpp"
 
@@ -18,26 +18,6 @@ int used_clusters(const FusedAllReduce& call, const LaunchParameters& launch) {
 }
 
 bool aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % kVectorBytes == 0; }
-
-std::optional<std::string> unsupported_call(const FusedAllReduce& call) {
-    const bool fp4 = call.quant == Quant::fp4;
-    if (is_moe(call.pattern)) return std::string(to_string(call.pattern)) + " is no all-reduce";
-    if (call.num_tokens < 1) return "num_tokens " + std::to_string(call.num_tokens) + " is below 1";
-    if (call.num_tokens > 1 << 30) return "num_tokens " + std::to_string(call.num_tokens) + " is above 2^30";
-    if (call.hidden_dim < 8 || call.hidden_dim % (fp4 ? kFp4Block : 8) != 0)
-        return "hidden_dim " + std::to_string(call.hidden_dim) + " is not a positive multiple of " + (fp4 ? "16" : "8");
-    if (units_per_row(call) > kMaxUnitsPerRow)
-        return "a row of more than " + std::to_string(kMaxUnitsPerRow * kUnitBytes) + " bytes";
-    if (call.quant != Quant::none && !has_norm(call.pattern)) return "quantization needs a pattern with a norm";
-    if (!call.input || !call.output) return "input or output is null";
-    if (has_norm(call.pattern) && !call.gamma) return "gamma is null";
-    if (call.quant != Quant::none && !call.quant_scale) return "quant_scale is null";
-    if (fp4 && !call.output_scales) return "output_scales is null";
-    for (const void* pointer : {call.input, call.residual_in, static_cast<const void*>(call.residual_out), call.gamma,
-                                static_cast<const void*>(call.output)})
-        if (!aligned(pointer)) return "a tensor is not aligned to 16 bytes";
-    return std::nullopt;
-}
 
 std::optional<std::string> unsupported_launch(const FusedAllReduce& call, const LaunchParameters& launch) {
     if (launch.cluster_size < 1 || launch.cluster_size > kMaxClusterSize)
@@ -108,6 +88,26 @@ bool residual_is_missing(const FusedAllReduce& call, const Peers& peers) {
 }
 
 } // namespace
+
+std::optional<std::string> unsupported_call(const FusedAllReduce& call) {
+    const bool fp4 = call.quant == Quant::fp4;
+    if (is_moe(call.pattern)) return std::string(to_string(call.pattern)) + " is no all-reduce";
+    if (call.num_tokens < 1) return "num_tokens " + std::to_string(call.num_tokens) + " is below 1";
+    if (call.num_tokens > 1 << 30) return "num_tokens " + std::to_string(call.num_tokens) + " is above 2^30";
+    if (call.hidden_dim < 8 || call.hidden_dim % (fp4 ? kFp4Block : 8) != 0)
+        return "hidden_dim " + std::to_string(call.hidden_dim) + " is not a positive multiple of " + (fp4 ? "16" : "8");
+    if (units_per_row(call) > kMaxUnitsPerRow)
+        return "a row of more than " + std::to_string(kMaxUnitsPerRow * kUnitBytes) + " bytes";
+    if (call.quant != Quant::none && !has_norm(call.pattern)) return "quantization needs a pattern with a norm";
+    if (!call.input || !call.output) return "input or output is null";
+    if (has_norm(call.pattern) && !call.gamma) return "gamma is null";
+    if (call.quant != Quant::none && !call.quant_scale) return "quant_scale is null";
+    if (fp4 && !call.output_scales) return "output_scales is null";
+    for (const void* pointer : {call.input, call.residual_in, static_cast<const void*>(call.residual_out), call.gamma,
+                                static_cast<const void*>(call.output)})
+        if (!aligned(pointer)) return "a tensor is not aligned to 16 bytes";
+    return std::nullopt;
+}
 
 std::size_t generation_bytes(const Workspace& workspace) {
     const std::size_t slots = workspace.bytes > kControlBytes ? workspace.bytes - kControlBytes : 0;
@@ -193,100 +193,6 @@ std::optional<std::string> unsupported(Fused algorithm, const FusedAllReduce& ca
                std::to_string(generation_bytes(workspace)) + " of the " + std::to_string(needed) +
                " that this launch needs";
     return std::nullopt;
-}
-
-int ctas_per_multiprocessor(Fused algorithm, int world_size, int units_per_warp, bool one_row) {
-    return algorithm == Fused::oneshot ? oneshot_ctas_per_multiprocessor(world_size, units_per_warp, one_row)
-                                       : twoshot_ctas_per_multiprocessor(world_size, units_per_warp, one_row);
-}
-
-int resident_clusters(const LaunchParameters& launch, int ctas, int multiprocessors) {
-    // Clusters of four CTAs and more leave multiprocessors over in each part of the GPU that a cluster has to lie in:
-    // an H200 takes 62 of 4, or 30 of 8, at two CTAs on each of 132. One cluster too many runs alone at the end.
-    const int usable = launch.cluster_size < 4 ? multiprocessors : multiprocessors * 10 / 11;
-    const int of_one = std::min(ctas * kMaxThreads / launch.threads, kMaxCtasPerMultiprocessor);
-    return std::max(1, usable * of_one / launch.cluster_size);
-}
-
-LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
-                                int multiprocessors, int compute_capability_major) {
-    LaunchParameters launch;
-    // No shape to choose for, or nobody to send to; unsupported() will say so.
-    if (unsupported_call(call) || workspace.peers.world_size < 2) return launch;
-    const int units = units_per_row(call), world_size = workspace.peers.world_size;
-    const bool clusters_exist = compute_capability_major >= 9;
-    constexpr int kWarps = kMaxThreads / kWarp;
-    const auto share = [&](int cluster_size) { return static_cast<int>(ceil_div(units, cluster_size)); };
-
-    // One row a cluster, if all fit beside each other, and a unit a warp: each row spread over as many multiprocessors
-    // as that allows, four units or more on each (rows of eight units or fewer were 2–7 % faster in one CTA, others 1–3
-    // % faster than with fewer units). Oneshot of four ranks, where each sends and receives thrice as much, up to 16
-    // CTAs of a unit or two: 1–5 % from 2 tokens on.
-    const bool spreads = algorithm == Fused::oneshot && world_size >= 4 && call.num_tokens <= 16;
-    const int fewest = spreads ? 1 : 4;
-    int widest = !clusters_exist || (units <= 8 && !spreads) ? 1
-                 : call.num_tokens <= 4 || spreads           ? kMaxClusterSize
-                                                             : 8;
-    while (widest > 1 && units < fewest * widest) widest /= 2;
-    for (launch.cluster_size = widest; launch.cluster_size >= 1; launch.cluster_size /= 2) {
-        if (share(launch.cluster_size) > kWarps) break;
-        launch.threads = share(launch.cluster_size) * kWarp;
-        const int ctas = ctas_per_multiprocessor(algorithm, world_size, 1, true);
-        if (call.num_tokens > resident_clusters(launch, ctas, multiprocessors)) continue;
-        launch.clusters = static_cast<int>(call.num_tokens);
-        if (!unsupported(algorithm, call, workspace, launch)) return launch;
-    }
-
-    // Many rows: CTAs of at most 16 units, a unit a warp, which was up to 10 % faster than 32 units of two a warp (8192
-    // elements, 1–4 MiB; oneshot 3 % at 16 MiB).
-    launch.cluster_size = 1;
-    while (clusters_exist && launch.cluster_size < kMaxClusterSize && share(launch.cluster_size) > kWarps)
-        launch.cluster_size *= 2;
-    const int per_cta = share(launch.cluster_size);
-    // Above 16 MiB twice the CTAs: beside each other where their registers allow it (3 % at 32 MiB, 2 ranks), else with
-    // two units a warp and half the threads (1 %). Sharded, where a CTA waits twice a row, above 2 MiB (none and fp8 10
-    // % at 4 MiB, fp4 2 %).
-    const std::int64_t bytes = call.num_tokens * call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype));
-    const bool large = bytes > (is_sharded(call.pattern) ? 2 << 20 : 16 << 20);
-    const auto resident = [&](int units_per_warp) {
-        return ctas_per_multiprocessor(algorithm, world_size, units_per_warp, false);
-    };
-    int per_warp = large && per_cta > 4 && resident(1) == 1 ? 2 : 1;
-    while (per_warp < kMaxUnitsPerWarp && ceil_div(per_cta, per_warp) > kWarps) per_warp *= 2;
-    launch.threads = static_cast<int>(std::min<std::int64_t>(ceil_div(per_cta, per_warp), kWarps)) * kWarp;
-    launch.clusters = resident_clusters(launch, large ? resident(per_warp) : 1, multiprocessors);
-    // Clusters of four and more share multiprocessors while others are free: no more of them than the iterations need
-    // (64 rows of 16384 elements take 24 clusters 9 % less than 30).
-    if (call.num_tokens > launch.clusters && launch.cluster_size >= 4)
-        launch.clusters = static_cast<int>(ceil_div(call.num_tokens, ceil_div(call.num_tokens, launch.clusters)));
-    // Twoshot in one iteration of two units a warp, rather than in two: 1–7 % (4 ranks, 1.5 and 2 MiB; sharded it would
-    // be 9–14 % slower).
-    if (algorithm == Fused::twoshot && !is_sharded(call.pattern) && per_warp == 1 &&
-        call.num_tokens > launch.clusters) {
-        LaunchParameters halves = launch;
-        halves.threads = static_cast<int>(ceil_div(per_cta, 2)) * kWarp;
-        halves.clusters = static_cast<int>(call.num_tokens);
-        if (call.num_tokens <= resident_clusters(halves, 1, multiprocessors)) launch = halves;
-    }
-    // Fewer clusters until the rings fit.
-    while (launch.clusters > 1 && unsupported(algorithm, call, workspace, launch)) {
-        const std::size_t cta = slot_layout(algorithm, call, workspace, launch).cta_bytes;
-        const int fits =
-            static_cast<int>(generation_bytes(workspace) / (cta * static_cast<std::size_t>(launch.cluster_size)));
-        launch.clusters = std::clamp(fits, 1, launch.clusters - 1);
-    }
-    // And fewer still for rings that leave rows between fences: a fence at every row costs 41 %, at every second 13 %,
-    // at every third 4 % (oneshot, 64 MiB, 2 ranks), half of the clusters 2 %.
-    constexpr int kFenceRows = 4;
-    const int fewest_clusters = std::max(1, launch.clusters / 2);
-    while (launch.clusters > fewest_clusters &&
-           slot_layout(algorithm, call, workspace, launch).fence_rows < kFenceRows) {
-        LaunchParameters fewer = launch;
-        fewer.clusters = std::max(fewest_clusters, launch.clusters - std::max(1, launch.clusters / 8));
-        if (unsupported(algorithm, call, workspace, fewer)) break; // each has more rows, and perhaps another stage
-        launch = fewer;
-    }
-    return launch;
 }
 
 Arguments fused_arguments(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
