@@ -33,6 +33,11 @@ Config read_config(const std::filesystem::path& path) {
     return parse_config(load_yaml(read_file(path, "the config"), path.string()), path.string());
 }
 
+bool names_sessions(const std::filesystem::path& path) {
+    const YAML::Node config = load_yaml(read_file(path, "the config"), path.string()), settings = config["measurement"];
+    return settings.IsMap() && settings["sessions"].IsDefined();
+}
+
 std::string to_yaml(const Config& config) { return write_yaml(to_node(config)); }
 
 void require_gpus(const Config& config, int gpus, const std::filesystem::path& path) {

@@ -80,6 +80,9 @@ std::vector<Quant> quants_of(const Config& config, Pattern pattern);
 /// fp4), or algorithms that leave nothing to compare.
 Config read_config(const std::filesystem::path& path);
 
+/// Whether a config that read_config() reads says how many sessions it wants.
+bool names_sessions(const std::filesystem::path& path);
+
 /// @throws InputError, naming file:line of `world_sizes` in the config file, for a world size above `gpus`.
 void require_gpus(const Config& config, int gpus, const std::filesystem::path& path);
 /// Takes the world sizes above `gpus` out of the config, where they may have been all.

@@ -200,6 +200,16 @@ TEST_CASE("the config decides what of the recording is used") {
     CHECK(table.provenance.samples == std::ssize(test::small_samples(place.config)) / 4);
 }
 
+TEST_CASE("a config that names no number of sessions makes do with the recorded ones") {
+    const Workplace place;
+    place.write_changed("any.yaml", "  sessions: 2\n", "");
+    const CommandResult result = place.tune("--config any.yaml --out o");
+    CHECK(result.status == 0);
+    CHECK(result.output.find("sessions: 2 in the recording instead of 4\n") != std::string::npos);
+    CHECK(read_table(place.path() / "o" / "table.yaml").provenance.sessions == 2);
+    check_refused(place.tune("--config any.yaml --sessions 4 --out p"), "rec: 4 sessions were not recorded; ");
+}
+
 TEST_CASE("a world size that the recorded machine could not have is in the table as not measured") {
     const Workplace place;
     place.write_changed("eight.yaml", "world_sizes: [2, 4]", "world_sizes: [2, 4, 8]");

@@ -18,7 +18,7 @@ namespace crossover {
 struct TuneRequest {
     std::filesystem::path config_path;
     bool default_config = true; // none else was named, so it may be cut to the GPUs or the recording at hand
-    bool any_sessions = true;   // nor a number of sessions: those of the recording will do
+    bool any_sessions = true;   // no number of sessions was named: those of the recording will do
     Config config;
     std::filesystem::path out;
     std::optional<std::string> recording;
