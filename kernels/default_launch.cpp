@@ -32,8 +32,8 @@ struct Shape {
 std::optional<LaunchParameters> one_row_a_cluster(const Shape& shape) {
     const std::int64_t num_tokens = shape.call.num_tokens;
     // Four units or more on each (rows of eight units or fewer were 2–7 % faster in one CTA, others 1–3 % faster than
-    // with fewer units). Oneshot of four ranks, where each sends and receives thrice as much, up to 16 CTAs of a unit
-    // or two: 1–5 % from 2 tokens on.
+    // with fewer units). Oneshot of four ranks or more, where each sends and receives thrice as much or more, up to 16
+    // CTAs of a unit or two: 1–5 % from 2 tokens on (4 ranks).
     const bool spreads = shape.algorithm == Fused::oneshot && shape.world_size() >= 4 && num_tokens <= 16;
     const int fewest = spreads ? 1 : 4;
     int widest = 1;
@@ -79,7 +79,7 @@ LaunchParameters many_rows_a_cluster(const Shape& shape) {
     if (call.num_tokens > launch.clusters && launch.cluster_size >= 4)
         launch.clusters = static_cast<int>(ceil_div(call.num_tokens, ceil_div(call.num_tokens, launch.clusters)));
     // Twoshot in one iteration of two units a warp, rather than in two: 1–7 % (4 ranks, 1.5 and 2 MiB; sharded it would
-    // be 9–14 % slower).
+    // be 9–14 % slower). Of 2 and 4 ranks, rows of up to 64 KiB do not come here: they have had a cluster each.
     if (shape.algorithm == Fused::twoshot && !is_sharded(call.pattern) && per_warp == 1 &&
         call.num_tokens > launch.clusters) {
         LaunchParameters halves = launch;

@@ -30,8 +30,8 @@ device::Arguments fused_arguments(Fused algorithm, const FusedAllReduce& call, c
 /// Arguments of a kernel without communication: one CTA (or more) per token.
 device::Arguments local_arguments(const FusedAllReduce& call, const LaunchParameters& launch);
 
-/// CTAs of device::kMaxThreads threads that a multiprocessor can hold at a time: as many as the registers of the kernel
-/// allow that a launch of one row a cluster has, or of many.
+/// CTAs of device::kMaxThreads threads that a multiprocessor can hold at a time, as far as registers go: of the kernel
+/// for one row a cluster, or of that for many.
 int ctas_per_multiprocessor(Fused algorithm, int world_size, int units_per_warp, bool one_row);
 
 /// Clusters of the launch's size and threads that fit on a GPU beside each other, at least 1, where `ctas` CTAs of

@@ -45,6 +45,10 @@ std::vector<Step> steps() {
     sharded(Quant::fp4, 19, 272, {.cluster_size = 2, .clusters = 1, .threads = 64, .push_ahead = 0});
     sharded(Quant::none, 12, 64, {.cluster_size = 1, .clusters = 4, .threads = 32, .push_ahead = 2});
     sharded(Quant::fp8, 11, 512, {.cluster_size = 1, .clusters = 1, .threads = 32, .consume_behind = 2});
+    // Of one row a cluster, a unit a warp: kernels of their own. Rows end within a unit.
+    add(Fused::oneshot, 4, 272, {.cluster_size = 2, .clusters = 4, .threads = 64});
+    add(Fused::twoshot, 5, 1000, {.cluster_size = 4, .clusters = 5, .threads = 32});
+    sharded(Quant::fp4, 3, 528, {.cluster_size = 2, .clusters = 3, .threads = 64});
     return steps;
 }
 
@@ -121,25 +125,28 @@ TEST_CASE("an all-reduce and a norm kernel in turn, chained") {
 TEST_CASE("a missing rank ends in a time-out that names it, and a reset makes the workspace usable again") {
     FusedAllReduce shape;
     shape.num_tokens = 8;
-    shape.hidden_dim = 512;
-    const LaunchParameters launch{.cluster_size = 2, .clusters = 2, .threads = 32};
-    for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
-        INFO(name_of(algorithm));
-        EmulatedWorld world(4);
-        CallTensors without(shape, 4, 3), with(shape, 4, 4);
-        for (const int rank : {0, 1, 3}) world.enqueue(algorithm, without.call_of(rank), launch, rank);
-        world.machine.run();
-        const auto timeout = world.timeout();
-        REQUIRE(timeout);
-        CHECK(timeout->rank == 0);
-        CHECK(timeout->launches == 1);
-        if (algorithm == Fused::oneshot) {
-            CHECK(timeout->peer == 2);
-            CHECK(timeout->peer_launches == 0);
-            CHECK(timeout->all_resident);
+    shape.hidden_dim = 528;
+    for (const Variant& variant : kResidualVariants)
+        for (const int clusters : {2, 8}) { // of four rows, and of one
+            const auto [algorithm, pattern] = variant;
+            const LaunchParameters launch{.cluster_size = 2, .clusters = clusters, .threads = 64};
+            shape.pattern = pattern;
+            INFO(describe(algorithm, shape, 4) << " clusters " << clusters);
+            EmulatedWorld world(4);
+            CallTensors without(shape, 4, 3), with(shape, 4, 4);
+            for (const int rank : {0, 1, 3}) world.enqueue(algorithm, without.call_of(rank), launch, rank);
+            world.machine.run();
+            const auto timeout = world.timeout();
+            REQUIRE(timeout);
+            CHECK(timeout->rank == 0);
+            CHECK(timeout->launches == 1);
+            if (algorithm == Fused::oneshot) {
+                CHECK(timeout->peer == 2);
+                CHECK(timeout->peer_launches == 0);
+                CHECK(timeout->all_resident);
+            }
+            world.reset();
+            world.run(algorithm, with, launch);
+            with.check_against_reference();
         }
-        world.reset();
-        world.run(algorithm, with, launch);
-        with.check_against_reference();
-    }
 }

@@ -52,7 +52,7 @@ LaunchParameters launch_of(Fused algorithm, std::int64_t num_tokens, std::int64_
 
 } // namespace
 
-TEST_CASE("few tokens: a row of eight units in one CTA, a longer one spread with four units or more on each") {
+TEST_CASE("a row of eight units in one CTA, a longer one spread with four units or more on each if all rows fit") {
     const auto cluster_size = [](std::int64_t num_tokens, std::int64_t hidden_dim) {
         return launch_of(Fused::oneshot, num_tokens, hidden_dim).cluster_size;
     };
@@ -72,7 +72,7 @@ TEST_CASE("few tokens: a row of eight units in one CTA, a longer one spread with
     CHECK(cluster_size(241, 4096) == 2);
 }
 
-TEST_CASE("oneshot of four ranks and up to 16 tokens: a row in 16 CTAs of a unit or two") {
+TEST_CASE("oneshot of four ranks or more, up to 16 tokens: a row in up to 16 CTAs of a unit or two") {
     const auto launch = [](Fused algorithm, std::int64_t num_tokens, std::int64_t hidden_dim, int world_size = 4) {
         return launch_of(algorithm, Pattern::allreduce_residual_rmsnorm, {num_tokens, hidden_dim}, world_size, kLargest,
                          132);
@@ -102,6 +102,9 @@ TEST_CASE("one row a cluster where all fit beside each other, else as many clust
             CHECK(launch(fit).threads == 512);
             if (algorithm == Fused::oneshot || world_size < 8) CHECK(launch(fit + 1).clusters == 66);
         }
+    for (const std::int64_t num_tokens : {1584, 1585}) // rows of a unit: 12 CTAs a multiprocessor, of any size
+        CHECK(launch_of(Fused::oneshot, num_tokens, 256) ==
+              LaunchParameters{.cluster_size = 1, .clusters = 1584, .threads = 32});
 }
 
 TEST_CASE("twoshot of eight ranks takes one iteration of two units a warp rather than two of one") {
@@ -143,14 +146,58 @@ TEST_CASE("clusters of four CTAs and more: those that fit beside each other, and
 }
 
 TEST_CASE("a sharded residual: twice the CTAs of two units a warp above 2 MiB, if not a row each") {
-    const auto sharded = [](std::int64_t num_tokens, std::int64_t hidden_dim) {
-        return launch_of(Fused::twoshot, Pattern::allreduce_residual_rmsnorm_sharded, {num_tokens, hidden_dim}, 2,
-                         kLargest, 132);
+    const auto sharded = [](std::int64_t num_tokens, std::int64_t hidden_dim, int world_size = 2) {
+        return launch_of(Fused::twoshot, Pattern::allreduce_residual_rmsnorm_sharded, {num_tokens, hidden_dim},
+                         world_size, kLargest, 132);
     };
     CHECK(sharded(132, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 132}); // a row each
     CHECK(sharded(133, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 132, .threads = 256});
+    CHECK(sharded(67, 8192, 8) == LaunchParameters{.cluster_size = 2, .clusters = 66});
     CHECK(sharded(265, 4096).cluster_size == 1);
     CHECK(sharded(265, 4096).clusters == 264);
+}
+
+TEST_CASE("on any GPU: supported, clusters only where there are some, and no more CTAs than find room") {
+    int launches = 0, of_one_row = 0;
+    const auto check = [&](Fused algorithm, Pattern pattern, Shape shape, int world_size, int multiprocessors,
+                           int compute_capability_major, std::size_t mebibytes) {
+        const FusedAllReduce call = call_of(pattern, shape);
+        const Workspace workspace = workspace_of(world_size, mebibytes << 20);
+        const LaunchParameters launch =
+            default_launch(algorithm, call, workspace, multiprocessors, compute_capability_major);
+        INFO(to_string(launch) << " for " << shape.num_tokens << " x " << shape.hidden_dim << ", world size "
+                               << world_size << ", " << multiprocessors << " multiprocessors of "
+                               << compute_capability_major << ".x, " << mebibytes << " MiB, " << to_string(pattern));
+        if (compute_capability_major < 9) REQUIRE(launch.cluster_size == 1);
+        if (unsupported(algorithm, call, workspace, launch)) {
+            const bool too_long = compute_capability_major < 9 && units_per_row(call) > 64; // for one CTA
+            const bool too_large = mebibytes == 1 && launch.clusters == 1;
+            REQUIRE((too_long || too_large));
+            return;
+        }
+        const device::Arguments arguments = fused_arguments(algorithm, call, workspace, launch);
+        const bool one_row = arguments.num_tokens <= arguments.clusters;
+        const int ctas = ctas_per_multiprocessor(algorithm, world_size, arguments.units_per_warp, one_row);
+        REQUIRE(arguments.clusters <= resident_clusters(launch, ctas, multiprocessors));
+        ++launches;
+        of_one_row += one_row;
+    };
+    for (const int multiprocessors : {60, 78, 108, 132, 148, 188, 200})
+        for (const int major : {8, 9, 10, 12})
+            for (const int world_size : {2, 4, 8})
+                for (const std::int64_t hidden_dim : {16, 264, 1024, 2880, 8192, 16400, 65536, 131072})
+                    for (const std::int64_t num_tokens : {1, 5, 16, 17, 64, 131, 300, 1600, 5000})
+                        for (const std::size_t mebibytes : {1, 64}) {
+                            const Shape shape{num_tokens, hidden_dim};
+                            check(Fused::oneshot, Pattern::allreduce_residual_rmsnorm, shape, world_size,
+                                  multiprocessors, major, mebibytes);
+                            check(Fused::twoshot, Pattern::allreduce_residual_rmsnorm, shape, world_size,
+                                  multiprocessors, major, mebibytes);
+                            check(Fused::twoshot, Pattern::allreduce_residual_rmsnorm_sharded, shape, world_size,
+                                  multiprocessors, major, mebibytes);
+                        }
+    CHECK(launches > 10000);
+    CHECK(of_one_row > 3000);
 }
 
 TEST_CASE("fewer clusters where the rings do not fit, and down to half of those for four rows between fences") {
