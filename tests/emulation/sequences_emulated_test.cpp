@@ -128,9 +128,9 @@ TEST_CASE("a missing rank ends in a time-out that names it, and a reset makes th
     shape.hidden_dim = 528;
     for (const Variant& variant : kResidualVariants)
         for (const int clusters : {2, 8}) { // of four rows, and of one
-            const auto [algorithm, pattern] = variant;
+            const Fused algorithm = variant.algorithm;
             const LaunchParameters launch{.cluster_size = 2, .clusters = clusters, .threads = 64};
-            shape.pattern = pattern;
+            shape.pattern = variant.pattern;
             INFO(describe(algorithm, shape, 4) << " clusters " << clusters);
             EmulatedWorld world(4);
             CallTensors without(shape, 4, 3), with(shape, 4, 4);
