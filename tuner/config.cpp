@@ -29,13 +29,13 @@ std::vector<Quant> quants_of(const Config& config, Pattern pattern) {
     return is_quantized(pattern) ? config.quants : std::vector{Quant::none};
 }
 
-Config read_config(const std::filesystem::path& path) {
-    return parse_config(load_yaml(read_file(path, "the config"), path.string()), path.string());
-}
+Config read_config(const std::filesystem::path& path) { return read_config_file(path).config; }
 
-bool names_sessions(const std::filesystem::path& path) {
-    const YAML::Node config = load_yaml(read_file(path, "the config"), path.string()), settings = config["measurement"];
-    return settings.IsMap() && settings["sessions"].IsDefined();
+ConfigFile read_config_file(const std::filesystem::path& path) {
+    const YAML::Node node = load_yaml(read_file(path, "the config"), path.string());
+    ConfigFile file{.config = parse_config(node, path.string())};
+    if (const YAML::Node measurement = node["measurement"]) file.names_sessions = measurement["sessions"].IsDefined();
+    return file;
 }
 
 std::string to_yaml(const Config& config) { return write_yaml(to_node(config)); }

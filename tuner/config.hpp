@@ -80,8 +80,12 @@ std::vector<Quant> quants_of(const Config& config, Pattern pattern);
 /// fp4), or algorithms that leave nothing to compare.
 Config read_config(const std::filesystem::path& path);
 
-/// Whether a config that read_config() reads says how many sessions it wants.
-bool names_sessions(const std::filesystem::path& path);
+/// The same, and whether the file says how many sessions it wants.
+struct ConfigFile {
+    Config config;
+    bool names_sessions = false;
+};
+ConfigFile read_config_file(const std::filesystem::path& path);
 
 /// @throws InputError, naming file:line of `world_sizes` in the config file, for a world size above `gpus`.
 void require_gpus(const Config& config, int gpus, const std::filesystem::path& path);

@@ -208,6 +208,13 @@ TEST_CASE("a config that names no number of sessions makes do with the recorded 
     CHECK(result.output.find("sessions: 2 in the recording instead of 4\n") != std::string::npos);
     CHECK(read_table(place.path() / "o" / "table.yaml").provenance.sessions == 2);
     check_refused(place.tune("--config any.yaml --sessions 4 --out p"), "rec: 4 sessions were not recorded; ");
+
+    const std::string config = to_yaml(place.config); // nor need there be settings at all, nor a file to read twice
+    const std::size_t settings = config.find("measurement:\n"), after = config.find("fit:\n");
+    REQUIRE(settings < after);
+    place.folder.write("none.yaml", config.substr(0, settings) + config.substr(after));
+    CHECK(place.tune("--config /dev/stdin --out q <none.yaml").status == 0);
+    CHECK(read_table(place.path() / "q" / "table.yaml").provenance.sessions == 2);
 }
 
 TEST_CASE("a world size that the recorded machine could not have is in the table as not measured") {

@@ -62,9 +62,9 @@ std::optional<TuneRequest> parse_request(const std::vector<std::string>& argumen
     request.default_config =
         values->count("config") == 0 || fs::equivalent(config, data_folder() / "default.yaml", ignored);
     request.config_path = values->count("config") == 0 ? shown(data_folder() / "default.yaml") : config;
-    request.config = read_config(request.config_path);
-    request.any_sessions =
-        values->count("sessions") == 0 && (request.default_config || !names_sessions(request.config_path));
+    const ConfigFile file = read_config_file(request.config_path);
+    request.config = file.config;
+    request.any_sessions = values->count("sessions") == 0 && (request.default_config || !file.names_sessions);
     if (!request.config.candidates.empty())
         throw InputError(request.config_path.string(), "`candidates` is not for configs", "use --candidate FILE");
     take_candidates(request.config, inspect_libraries(libraries, request.config));

@@ -75,8 +75,8 @@ int GpuSource::groups_at_a_time(const Trial& first, int session) {
     at_a_time = groups_side_by_side(groups, slower);
     if (writer) keep_side_by_side(run_folder_, world_size, at_a_time);
     if (writer)
-        std::fprintf(stderr, "crossover: %d groups of world size %d take %.1f %% longer side by side%s\n", groups,
-                     world_size, 100 * std::expm1(slower), at_a_time < groups ? ", so one measures alone" : "");
+        std::fprintf(stderr, "crossover: %d groups of world size %d side by side: %+.1f %% over one's time alone%s\n",
+                     groups, world_size, 100 * std::expm1(slower), at_a_time < groups ? ", so one measures alone" : "");
     return at_a_time;
 }
 
