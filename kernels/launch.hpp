@@ -77,8 +77,8 @@ Kernel choose_kernel(const FusedAllReduce& call, int units_per_warp, Instance in
 }
 
 /// `instance` maps dtype, world size, quant mode, units a warp, and whether no cluster has more than one row, to a
-/// kernel. With one row there are no rings, and half of the registers do; so it has a kernel of its own, for a unit a
-/// warp.
+/// kernel. With one row there are no rings, and fewer registers do (of two and four ranks 64); so it has a kernel of
+/// its own, for a unit a warp.
 template <class Instance>
 void launch_fused(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
                   const LaunchParameters& launch, cudaStream_t stream, Instance instance) {
