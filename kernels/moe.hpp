@@ -1,6 +1,7 @@
 #pragma once
 /// The two collectives around the experts of a data-parallel MoE, each in one launch that pushes. Ranks hold different
-/// numbers of tokens, none and all included.
+/// numbers of tokens, none and all included. Of a rank with many more than others `moe_dispatch` stores a row to one
+/// peer only, who passes it on.
 ///
 /// Contract: `moe_dispatch` quantizes this rank's rows and leaves all ranks' rows on every rank, the same bits as
 /// gathering the rows and quantizing them with unfused::quantize. `moe_combine` gives each rank the sums of its own

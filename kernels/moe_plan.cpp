@@ -81,6 +81,47 @@ std::int64_t stages_needed(const MoeCombine& call, std::int64_t channels) {
     return std::min<std::int64_t>(units_of_channel(call, channels), kCombineBehind + 1);
 }
 
+/// Bytes of a row on its way.
+std::int64_t dispatched_row_bytes(const MoeDispatch& call) {
+    if (call.quant == Quant::none) return call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype));
+    return call.quant == Quant::fp8 ? call.hidden_dim : call.hidden_dim / 2 + call.hidden_dim / kFp4Block;
+}
+
+/// Of a rank's rows, as device/dispatch_rows.cuh deals them: steps of all CTAs.
+std::int64_t dispatch_units(const MoeDispatch& call, const MoeLaunch& launch, int rank) {
+    const std::int64_t rows = call.tokens[static_cast<std::size_t>(rank)];
+    const std::int64_t vectors = vectors_per_row(call.dtype, call.hidden_dim);
+    if (!deals_in_tiles(call)) return ceil_div(rows * vectors, std::int64_t{kBatch} * launch.threads);
+    if (rows == 0) return 0;
+    const std::int64_t first = offset_of(call.tokens, rank);
+    const std::int64_t tiles = ceil_div(first + rows, kTileRows) - first / kTileRows;
+    return tiles * ceil_div(kTileRows / kBatch, launch.threads / kWarp) * ceil_div(vectors, kWarp);
+}
+
+DispatchRelay dispatch_relay(const MoeDispatch& call, int world_size, const MoeLaunch& launch) {
+    DispatchRelay relay{};
+    const std::int64_t direct = dispatched_directly(call, world_size);
+    std::int64_t rounds = 0; // of the CTAs
+    for (int rank = 0; rank < world_size; ++rank) {
+        const std::int64_t rows = call.tokens[static_cast<std::size_t>(rank)];
+        if (rows <= direct) continue;
+        std::int64_t units = dispatch_units(call, launch, rank);
+        if (direct > 0) units = (units * (rows - direct) + rows / 2) / rows;
+        rounds = std::max(rounds, ceil_div(units, launch.ctas));
+        // All rows: all of the last round's units, which may be smaller, and more.
+        relay.units[rank] = static_cast<unsigned>(direct > 0 ? units : ceil_div(units, launch.ctas) * launch.ctas);
+    }
+    if (rounds == 0) return {};
+    const std::int64_t step_bytes = std::int64_t{launch.threads} * kBatch * dispatched_row_bytes(call) /
+                                    vectors_per_row(call.dtype, call.hidden_dim);
+    // The last piece is passed on when all else has been sent: of m pieces that costs 1/m of the time, and m releases.
+    std::int64_t steps = 1;
+    while (steps < rounds && steps * steps * step_bytes < rounds * kDispatchReleaseBytes) ++steps;
+    relay.piece_steps = static_cast<unsigned>(steps);
+    relay.pieces = static_cast<unsigned>(ceil_div(rounds, steps));
+    return relay;
+}
+
 /// A vector a thread where there are few, over all multiprocessors.
 MoeLaunch spread(std::int64_t vectors, int multiprocessors) {
     MoeLaunch launch;
@@ -96,6 +137,18 @@ MoeLaunch spread(std::int64_t vectors, int multiprocessors) {
 bool deals_in_tiles(const MoeDispatch& call) {
     return call.quant == Quant::fp4 && call.scale_layout == ScaleLayout::swizzled &&
            most_tokens(call.tokens) >= kFewestRowsInTiles;
+}
+
+/// Of n ranks with T direct rows each, the rank with the most rows, R, sends the most: (n − 1) T + (R − T), and (n −
+/// 2)/(n − 1) of the rows that others have relayed. The fewer direct rows the less, down to the fewest that any rank
+/// has: below, it relays as much more as it sends less. With these it sends (n − 2)/(n − 1) (n R − all rows) fewer than
+/// without relays.
+std::int64_t dispatched_directly(const MoeDispatch& call, int world_size) {
+    const std::int64_t most = most_tokens(call.tokens);
+    if (world_size <= 2) return most;
+    const std::int64_t saved = (world_size - 2) * (world_size * most - sum_of(call.tokens)) / (world_size - 1);
+    if (saved * dispatched_row_bytes(call) < kDispatchRelaySaves) return most;
+    return *std::min_element(call.tokens.begin(), call.tokens.begin() + world_size);
 }
 
 std::optional<std::string> unsupported(const MoeDispatch& call, const Workspace& workspace, const MoeLaunch& launch) {
@@ -115,7 +168,7 @@ std::optional<std::string> unsupported(const MoeDispatch& call, const Workspace&
             return "output_scales of rank " + std::to_string(peer) + " are not aligned to 4 bytes";
     }
     if (call.quant != Quant::none && !call.quant_scale) return "quant_scale is null";
-    const std::int64_t needed = std::int64_t{launch.ctas} * 2 * kFlagsBytes;
+    const std::int64_t needed = std::int64_t{launch.ctas} * 3 * kFlagsBytes;
     if (needed > static_cast<std::int64_t>(generation_bytes(workspace))) return too_small(workspace, needed);
     return std::nullopt;
 }
@@ -141,8 +194,7 @@ MoeLaunch default_launch(const MoeDispatch& call, const Workspace&, int multipro
     const std::int64_t rows = most_tokens(call.tokens), vectors = vectors_per_row(call.dtype, call.hidden_dim);
     std::int64_t batches, warps; // a batch is what a warp has in flight
     if (deals_in_tiles(call)) {
-        constexpr std::int64_t kRowsOfTile = 128;
-        batches = ceil_div(rows, kRowsOfTile) * (kRowsOfTile / kBatch) * ceil_div(vectors, kWarp);
+        batches = ceil_div(rows, kTileRows) * (kTileRows / kBatch) * ceil_div(vectors, kWarp);
         warps = 8;
     } else {
         batches = ceil_div(rows * vectors, std::int64_t{kWarp} * kBatch);
@@ -172,6 +224,7 @@ MoeArguments moe_arguments(const MoeDispatch& call, const Workspace& workspace, 
     std::copy(call.output_scales.begin(), call.output_scales.end(), a.output_scales);
     a.quant_scale = call.quant_scale;
     a.swizzled_scales = call.scale_layout == ScaleLayout::swizzled;
+    a.dispatch_relay = dispatch_relay(call, workspace.peers.world_size, launch);
     return a;
 }
 

@@ -47,6 +47,7 @@ inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 
 void __syncthreads();
+int __syncthreads_and(int predicate);
 void __syncwarp();
 float __shfl_xor_sync(unsigned mask, float value, int lane_mask);
 unsigned __shfl_xor_sync(unsigned mask, unsigned value, int lane_mask);

@@ -67,6 +67,7 @@ struct Block {
     bool ended = false;
     bool released = false; // has triggered or ended
     Meeting meeting;
+    std::array<bool, 2> all_hold{}; // before a __syncthreads_and
     WaitList at_mbarriers;
     std::vector<Variable> variables;
     alignas(16) std::array<std::byte, kSharedBytes> shared;

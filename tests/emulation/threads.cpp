@@ -75,6 +75,14 @@ const auto& exchanged(unsigned mask, unsigned value, const char* what) {
 
 void __syncthreads() { scheduler().meet(block().meeting, "__syncthreads"); }
 
+int __syncthreads_and(int predicate) {
+    Meeting& meeting = block().meeting;
+    bool& all = block().all_hold[meeting.phase % 2]; // as in exchanged()
+    all = (meeting.arrived == 0 || all) && predicate != 0;
+    __syncthreads();
+    return all;
+}
+
 /// What a lane has loaded before, the others acquire by their next fences, too.
 void __syncwarp() {
     Warp& warp = *scheduler().current().warp;

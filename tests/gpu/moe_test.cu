@@ -177,7 +177,7 @@ TEST_CASE("combine: every dtype and split gives the sum in rank order, rounded o
     }
 }
 
-TEST_CASE("thousands of rows, and rings that wrap many times on credit") {
+TEST_CASE("thousands of rows, most of them relayed, and rings that wrap many times on credit") {
     for (const int size : {2, 4, 8}) {
         InProcessWorld world(size, std::size_t{512} << 20, std::size_t{2} << 20);
         const std::int64_t mean = 16384 / size;
@@ -186,6 +186,21 @@ TEST_CASE("thousands of rows, and rings that wrap many times on credit") {
             check_dispatch(world, {.quant = Quant::fp4, .hidden_dim = 7168, .tokens = tokens}, 1);
             check_combine(world, {.hidden_dim = 7168, .tokens = tokens}, 2);
         }
+        TokensPerRank two{3001, 70}; // hot ranks, tiles that ranks share, nothing in units' ends
+        two[static_cast<std::size_t>(size - 1)] = 2999;
+        for (const auto& dtype : kDTypes)
+            for (const auto& quant : kQuants)
+                for (const ScaleLayout layout : {ScaleLayout::swizzled, ScaleLayout::linear})
+                    for (const TokensPerRank& tokens : {two, tokens_of(Distribution::one_hot, size, 2000)}) {
+                        if (quant.value != Quant::fp4 && layout == ScaleLayout::linear) continue;
+                        check_dispatch(world,
+                                       {.dtype = dtype.value,
+                                        .quant = quant.value,
+                                        .scale_layout = layout,
+                                        .hidden_dim = 2064,
+                                        .tokens = tokens},
+                                       3);
+                    }
     }
 }
 
@@ -269,19 +284,21 @@ TEST_CASE("10^4 mixed launches on one workspace, from graphs, with late ranks") 
 TEST_CASE("a missing rank ends in a time-out that names it, and a reset makes the workspace usable again") {
     InProcessWorld world(4, std::size_t{4} << 20, kWorkspaceBytes);
     for (Workspace& workspace : world.workspaces) workspace.timeout_ns = 50'000'000;
-    const TokensPerRank tokens{2, 1, 3, 2};
-    const MoeDispatch dispatch{.quant = Quant::fp8, .hidden_dim = 2048, .tokens = tokens};
-    const MoeCombine combine{.hidden_dim = 2048, .tokens = tokens};
-    for (const bool dispatches : {true, false}) {
-        world.fill(rows_of(DType::bfloat16, 2048, tokens), 3, kFp8Scale);
-        for (const int rank : {0, 1, 3}) dispatches ? enqueue(world, dispatch, rank) : enqueue(world, combine, rank);
-        world.synchronize();
-        const auto timeout = read_timeout(world.workspaces[0], world.ranks[0].stream->get());
-        REQUIRE(timeout);
-        CHECK(timeout->rank == 0);
-        CHECK(timeout->peer == 2);
-        world.reset();
-        check_dispatch(world, dispatch, 4);
-        check_combine(world, combine, 5);
+    for (const TokensPerRank& tokens : {TokensPerRank{2, 1, 3, 2}, TokensPerRank{2, 1, 900, 2}}) { // relays the latter
+        const MoeDispatch dispatch{.quant = Quant::fp8, .hidden_dim = 2048, .tokens = tokens};
+        const MoeCombine combine{.hidden_dim = 2048, .tokens = tokens};
+        for (const bool dispatches : {true, false}) {
+            world.fill(rows_of(DType::bfloat16, 2048, tokens), 3, kFp8Scale);
+            for (const int rank : {0, 1, 3})
+                dispatches ? enqueue(world, dispatch, rank) : enqueue(world, combine, rank);
+            world.synchronize();
+            const auto timeout = read_timeout(world.workspaces[0], world.ranks[0].stream->get());
+            REQUIRE(timeout);
+            CHECK(timeout->rank == 0);
+            CHECK(timeout->peer == 2);
+            world.reset();
+            check_dispatch(world, dispatch, 4);
+            check_combine(world, combine, 5);
+        }
     }
 }

@@ -1,0 +1,321 @@
+// Relayed rows of moe_dispatch on the emulated machine: which are, that all arrive with the same bits as ever, in
+// sequences and with late ranks; and broken in every way that can be had from outside of the kernel.
+
+#include "tests/emulation/emulated_moe.hpp"
+
+#include <doctest/doctest.h>
+
+#include <deque>
+#include <random>
+
+using namespace crossover;
+using namespace crossover::testing;
+using device::DispatchRelay;
+using device::MoeArguments;
+
+namespace {
+
+/// What the fullest link carries, in rows × (world size − 1).
+std::int64_t fullest(const TokensPerRank& tokens, int world, std::int64_t direct) {
+    const auto relayed = [&](std::size_t rank) { return std::max<std::int64_t>(0, tokens[rank] - direct); };
+    std::int64_t fullest = 0;
+    for (std::size_t rank = 0; rank < static_cast<std::size_t>(world); ++rank) {
+        std::int64_t sent = (world - 1) * ((world - 1) * std::min(tokens[rank], direct) + relayed(rank));
+        for (std::size_t other = 0; other < static_cast<std::size_t>(world); ++other)
+            if (other != rank) sent += (world - 2) * relayed(other);
+        fullest = std::max(fullest, sent);
+    }
+    return fullest;
+}
+
+DispatchRelay relay_of(MoeDispatch call, int world, const MoeLaunch& launch) {
+    const EmulatedWorld emulated(world);
+    alignas(16) static std::byte tensor[16];
+    static float scale;
+    call.input = tensor;
+    call.output.fill(tensor);
+    call.output_scales.fill(tensor);
+    call.quant_scale = &scale;
+    return moe_arguments(call, emulated.workspaces[0], launch).dispatch_relay;
+}
+
+/// Half a dozen pieces and more.
+void cut_small(MoeArguments& a) {
+    const unsigned steps = a.dispatch_relay.pieces * a.dispatch_relay.piece_steps;
+    a.dispatch_relay.piece_steps = 2;
+    a.dispatch_relay.pieces = (steps + 1) / 2;
+}
+
+/// Just enough rows to relay some, in the proportions of `tokens`.
+MoeDispatch relayed(MoeDispatch call, int world, const TokensPerRank& tokens) {
+    for (std::int64_t factor = 1;; ++factor) {
+        for (std::size_t rank = 0; rank < tokens.size(); ++rank) call.tokens[rank] = factor * tokens[rank];
+        if (dispatched_directly(call, world) < factor * *std::ranges::max_element(tokens)) return call;
+    }
+}
+
+/// Splits with different relays: one hot rank, the first or not; two; each rank with some rows.
+std::vector<TokensPerRank> uneven_splits(int world) {
+    std::vector<TokensPerRank> splits{{1}, {}, {}, tokens_of(Distribution::zipf, world, 7), {1, 4, 1, 1}};
+    const auto last = static_cast<std::size_t>(world - 1);
+    splits[1][last] = 1;
+    splits[2] = {3, 1};
+    splits[2][last] = 3;
+    return splits;
+}
+
+/// Runs the call on a world of its own; every rank must have what gathering and quantizing gives, padding untouched.
+void check_dispatch(const MoeDispatch& shape, int size, const MoeLaunch& launch, const emulation::Options& options) {
+    INFO(describe(shape, size) << " ctas " << launch.ctas << " threads " << launch.threads << " seed " << options.seed);
+    CHECK(relay_of(shape, size, launch).pieces > 0);
+    DispatchTensors tensors(shape, size, options.seed);
+    EmulatedWorld world(size, options);
+    tensors.enqueue(world, launch);
+    world.machine.run();
+    if (const auto timeout = world.timeout()) FAIL(to_string(*timeout));
+    const auto expected = tensors.gathered_then_quantized();
+    int wrong = 0;
+    for (const auto& of_rank : tensors.ranks) wrong += of_rank != expected;
+    CHECK(wrong == 0);
+}
+
+/// Dispatches, relayed and not, between all-reduces and combines, in random order; all enqueued at once.
+struct Sequence {
+    int world_size = 8;
+    int count = 6;
+
+    /// What goes wrong; empty if nothing does. Dispatches share one output: what the next kernel reads of it counts.
+    std::string outcome(emulation::Options options) const {
+        std::minstd_rand random(static_cast<unsigned>(options.seed));
+        const auto pick = [&](std::size_t choices) { return random() / 7 % choices; };
+        EmulatedWorld world(world_size, std::move(options), std::size_t{256} << 10);
+        MoeResults outputs;
+        for (int rank = 0; rank < world_size; ++rank) outputs.add(std::size_t{4} << 20, 0);
+        std::deque<DispatchTensors> dispatches;
+        std::deque<CombineTensors> combines;
+        std::deque<CallTensors> all_reduces;
+        for (int i = 0; i < count; ++i) {
+            const auto seed = static_cast<std::uint64_t>(i);
+            const MoeLaunch launch{
+                .ctas = 2 + static_cast<int>(pick(3)), .threads = 64 << pick(2), .pdl = pick(4) != 0};
+            const auto splits = uneven_splits(world_size);
+            const std::size_t kind = pick(5);
+            if (i == 0 || kind < 3) {
+                MoeDispatch shape{.quant = pick(3) == 0 ? Quant::fp8 : Quant::none, .hidden_dim = 4096};
+                const TokensPerRank& tokens = splits[pick(splits.size())];
+                if (i == 0 || kind < 2)
+                    shape = relayed(shape, world_size, tokens);
+                else
+                    shape.tokens = tokens;
+                DispatchTensors& tensors = dispatches.emplace_back(shape, world_size, seed);
+                for (int rank = 0; rank < world_size; ++rank) {
+                    const auto at = static_cast<std::size_t>(rank);
+                    cudaStream_t const stream = &world.streams[at];
+                    moe_dispatch(tensors.call_of(rank, outputs), world.workspaces[at], launch, stream);
+                    enqueue_copy(outputs.of(rank).output, tensors.of(rank).read_output, stream);
+                }
+            } else if (kind == 3) {
+                combines.emplace_back(MoeCombine{.hidden_dim = 512, .tokens = splits[0]}, world_size, seed)
+                    .enqueue(world, launch);
+            } else {
+                FusedAllReduce shape;
+                shape.num_tokens = 3;
+                shape.hidden_dim = 256;
+                world.enqueue(i % 2 ? Fused::oneshot : Fused::twoshot, all_reduces.emplace_back(shape, world_size, 1),
+                              {.cluster_size = 1, .clusters = 2, .threads = 32});
+            }
+        }
+        try {
+            world.machine.run();
+        } catch (const emulation::EmulationError& error) {
+            return error.what();
+        }
+        if (const auto timeout = world.timeout()) return to_string(*timeout);
+        for (DispatchTensors& tensors : dispatches) {
+            const auto expected = tensors.gathered_then_quantized();
+            for (const auto& of : tensors.ranks)
+                if (of.read_output != expected.output) return "wrong values dispatched";
+        }
+        for (const CombineTensors& tensors : combines)
+            if (tensors.wrong() != 0) return "wrong sums";
+        for (const CallTensors& tensors : all_reduces)
+            if (tensors.ranks_that_differ(all_reduces[0]) != 0) return "wrong all-reduce";
+        return "";
+    }
+
+    std::string first_failure(emulation::Options options, int tries) const {
+        if (!options.alter_moe) options.alter_moe = cut_small;
+        return first_failure_of([this](const emulation::Options& seeded) { return outcome(seeded); }, options, tries);
+    }
+};
+
+std::optional<WaitTimeout> timeout_at(const EmulatedWorld& world, std::size_t rank) {
+    return timeout_of(*reinterpret_cast<const device::Control*>(world.workspaces[rank].peers.base[rank]));
+}
+
+} // namespace
+
+TEST_CASE("rows are relayed where the fullest link is spared a MiB, and no more of them than that takes") {
+    const auto directly = [](Quant quant, const TokensPerRank& tokens, int world) {
+        return dispatched_directly({.quant = quant, .hidden_dim = 4096, .tokens = tokens}, world);
+    };
+    // 8 KiB a row. One rank of n has all R: (n − 2) R fewer.
+    CHECK(directly(Quant::none, {64}, 4) == 0);
+    CHECK(directly(Quant::none, {0, 0, 63}, 4) == 63);
+    CHECK(directly(Quant::none, {0, 22}, 8) == 0);
+    CHECK(directly(Quant::none, {0, 21}, 8) == 21);
+    CHECK(directly(Quant::none, {1 << 20, 0}, 2) == 1 << 20);
+    // 4 KiB and 2304 bytes.
+    CHECK(directly(Quant::fp8, {128}, 4) == 0);
+    CHECK(directly(Quant::fp8, {127}, 4) == 127);
+    CHECK(directly(Quant::fp4, {228}, 4) == 0);
+    CHECK(directly(Quant::fp4, {227}, 4) == 227);
+    // The hot ranks pass on each other's: 2/3 (4 × 96 − 192) = 128 rows fewer, 2/3 (4 × 193 − 400) = 248.
+    CHECK(directly(Quant::none, {96, 96}, 4) == 0);
+    CHECK(directly(Quant::none, {95, 95}, 4) == 95);
+    CHECK(directly(Quant::none, tokens_of(Distribution::zipf, 4, 100), 4) == 48);
+    for (const int world : {2, 4, 8})
+        CHECK(directly(Quant::none, tokens_of(Distribution::even, world, 100000), world) == 100000);
+
+    std::minstd_rand random(3);
+    for (int i = 0; i < 60; ++i) {
+        const int world = 2 << i % 3;
+        TokensPerRank tokens{};
+        for (int rank = 0; rank < world; ++rank)
+            tokens[static_cast<std::size_t>(rank)] = static_cast<std::int64_t>(random() / 7 % 200);
+        const std::int64_t most = *std::ranges::max_element(tokens), direct = directly(Quant::none, tokens, world);
+        std::int64_t least = fullest(tokens, world, most);
+        for (std::int64_t other = 0; other <= most; ++other) least = std::min(least, fullest(tokens, world, other));
+        INFO(describe(tokens, world));
+        const std::int64_t saved = (fullest(tokens, world, most) - least) / (world - 1) * 8192;
+        CHECK((direct < most) == (saved >= device::kDispatchRelaySaves));
+        if (direct < most) {
+            CHECK(fullest(tokens, world, direct) == least);
+            CHECK(fullest(tokens, world, direct + 1) > least);
+        }
+    }
+}
+
+TEST_CASE("a rank's first units are relayed, as many as it has rows beyond the direct ones, in pieces") {
+    const MoeLaunch launch{.ctas = 100, .threads = 256};
+    // 1024 vectors a step, 2 rows: 1100 rows are 550 units, and 600 (whole rounds of the CTAs) since none is direct.
+    // Pieces of 2 of 6 steps of 16 KiB: 2 × 2 × 16 ≥ 6 × 6 KiB.
+    DispatchRelay relay = relay_of({.hidden_dim = 4096, .tokens = {0, 1100}}, 4, launch);
+    CHECK(relay.units[0] == 0);
+    CHECK(relay.units[1] == 600);
+    CHECK(relay.piece_steps == 2);
+    CHECK(relay.pieces == 3);
+    // 1600 − 100 of 1600 rows are 15/16 of 800 units; 3 × 3 × 8 ≥ 8 × 6 KiB.
+    relay = relay_of({.quant = Quant::fp8, .hidden_dim = 4096, .tokens = {100, 100, 1600, 100}}, 4, launch);
+    CHECK(relay.units[0] == 0);
+    CHECK(relay.units[2] == 750);
+    CHECK(relay.piece_steps == 3);
+    CHECK(relay.pieces == 3);
+    relay = relay_of({.quant = Quant::fp8, .hidden_dim = 4096, .tokens = {100, 100, 16000, 100}}, 4, launch);
+    CHECK(relay.units[2] == 7950);
+    CHECK(relay.piece_steps == 8);
+    CHECK(relay.pieces == 10);
+    // In tiles: rows 100…1139 lie in 9 of them, each 4 groups of 8 warps' rows × 16 chunks of 32 vectors; 94 % of 576.
+    relay = relay_of({.quant = Quant::fp4, .hidden_dim = 4096, .tokens = {100, 1040, 60, 70}}, 4, launch);
+    CHECK(relay.units[0] == 26); // 40 of 100 rows, of 64
+    CHECK(relay.units[1] == 543);
+    CHECK(relay.units[2] == 0);
+    // Nothing to relay: the kernel without.
+    CHECK(relay_of({.hidden_dim = 4096, .tokens = {100, 100, 100, 100}}, 4, launch).pieces == 0);
+    CHECK(relay_of({.hidden_dim = 4096, .tokens = {100000, 0}}, 2, launch).pieces == 0);
+}
+
+TEST_CASE("relayed rows have the bits of gather, then quantize: every quant mode, layout and split") {
+    std::uint64_t seed = 0;
+    for (std::size_t split = 0; split < 5; ++split)
+        for (const auto& quant : kQuants)
+            for (const ScaleLayout layout : {ScaleLayout::swizzled, ScaleLayout::linear}) {
+                if (layout == ScaleLayout::linear && (quant.value != Quant::fp4 || split % 2 == 0)) continue;
+                if (++seed % CROSSOVER_EMULATED_SHARE != 0) continue;
+                const int size = split < 2 ? 4 : 8; // more rows take too long
+                const MoeDispatch shape{.dtype = kDTypes[seed % kDTypes.size()].value,
+                                        .quant = quant.value,
+                                        .scale_layout = layout,
+                                        .hidden_dim = 2064}; // 129 blocks: most of a row's last tile is padding
+                const MoeLaunch launch{
+                    .ctas = 3 + static_cast<int>(seed % 3), .threads = 128 << seed % 2, .pdl = seed % 2 == 0};
+                const auto alter = seed % 5 == 0 ? [](MoeArguments&) {} : cut_small;
+                check_dispatch(relayed(shape, size, uneven_splits(size)[split]), size, launch,
+                               {.seed = seed, .alter_moe = alter});
+            }
+}
+
+TEST_CASE("few long rows of fp4 with swizzled scales are relayed in turns") {
+    MoeDispatch shape{.quant = Quant::fp4, .hidden_dim = 65536, .tokens = {0, 16}};
+    CHECK_FALSE(deals_in_tiles(shape));
+    check_dispatch(shape, 4, {.ctas = 2, .threads = 64}, {.seed = 1});
+}
+
+TEST_CASE("sequences of dispatches with relays and without, all-reduces and combines on one workspace") {
+    constexpr int kTries = 3 / CROSSOVER_EMULATED_SHARE;
+    CHECK(Sequence{}.first_failure({}, kTries) == "");
+    CHECK(Sequence{.world_size = 4, .count = 4}.first_failure({}, kTries) == "");
+    for (const std::size_t late : {0, 3}) {
+        std::vector<double> speed(4, 1.0);
+        speed[late] = 0.01;
+        CHECK(Sequence{.world_size = 4, .count = 3}.first_failure({.rank_speed = speed}, kTries) == "");
+    }
+}
+
+TEST_CASE("a missing rank ends relays in a time-out that names it, and a reset makes the workspace usable again") {
+    EmulatedWorld world(4);
+    DispatchTensors rows(relayed({.hidden_dim = 8192}, 4, {2, 0, 3, 0}), 4, 1);
+    const MoeLaunch launch{.ctas = 2, .threads = 64};
+    for (const std::size_t rank : {0, 1, 3})
+        moe_dispatch(rows.call_of(static_cast<int>(rank), rows), world.workspaces[rank], launch, &world.streams[rank]);
+    world.machine.run();
+    const auto timeout = world.timeout();
+    REQUIRE(timeout);
+    CHECK(timeout->peer == 2);
+    CHECK(std::ranges::all_of(rows.of(2).output, [](std::byte byte) { return byte == kPoison; }));
+    world.reset();
+    rows.enqueue(world, launch);
+    world.machine.run();
+    REQUIRE_FALSE(world.timeout().has_value());
+    CHECK(rows.of(0) == rows.gathered_then_quantized());
+}
+
+TEST_CASE("who gives up on rows to relay lets no other end a dispatch without them") {
+    // Ranks 1 and 3 have heard all from rank 2 that there is to hear; rank 0 hears of no piece to relay.
+    EmulatedWorld world(4);
+    for (const std::size_t rank : {1, 3}) world.workspaces[rank].timeout_ns *= 100;
+    DispatchTensors rows(relayed({.hidden_dim = 8192}, 4, {0, 0, 1, 0}), 4, 1);
+    const std::uint32_t said[] = {1, 1, 1000}; // begun, done, pieces; of the first launch's only CTA
+    for (const std::size_t rank : {0, 1, 3})
+        for (std::size_t flag = 0; flag < 3; ++flag)
+            if (rank != 0 || flag < 2)
+                std::memcpy(world.workspaces[rank].peers.base[rank] + kControlBytes + flag * device::kFlagsBytes +
+                                std::size_t{2} * device::kVectorBytes,
+                            &said[flag], sizeof said[flag]);
+    for (const std::size_t rank : {0, 1, 3})
+        moe_dispatch(rows.call_of(static_cast<int>(rank), rows), world.workspaces[rank], {.ctas = 1, .threads = 64},
+                     &world.streams[rank]);
+    world.machine.run();
+    REQUIRE(timeout_at(world, 0));
+    CHECK(timeout_at(world, 0)->peer == 2);
+    CHECK(timeout_at(world, 0)->iteration >= 2);
+    for (const std::size_t rank : {1, 3}) {
+        REQUIRE(timeout_at(world, rank));
+        CHECK(timeout_at(world, rank)->peer == 0);
+    }
+}
+
+TEST_CASE("broken relays are found") {
+    const Sequence sequence{.world_size = 4, .count = 4};
+    const int tries = 8;
+    CHECK(sequence.first_failure({.without_flags = true}, tries) != "");
+    CHECK(sequence.first_failure({.without_release = true}, tries) != "");
+    CHECK(sequence.first_failure({.without_emptying = true}, tries) != "");
+    const auto idle = [](MoeArguments& a) { // knows of nothing that it is to relay
+        cut_small(a);
+        if (a.peers.rank == 1)
+            for (int source = 0; source < 4; ++source)
+                if (source != 1) a.dispatch_relay.units[source] = 0;
+    };
+    CHECK(sequence.first_failure({.alter_moe = idle}, tries) != "");
+}
