@@ -56,17 +56,23 @@ std::optional<LaunchParameters> one_row_a_cluster(const Shape& shape) {
 /// MiB; oneshot 3 % at 16 MiB).
 LaunchParameters many_rows_a_cluster(const Shape& shape) {
     const FusedAllReduce& call = shape.call;
-    LaunchParameters launch;
-    launch.cluster_size = 1;
-    while (shape.clusters_exist && launch.cluster_size < kMaxClusterSize &&
-           shape.units_per_cta(launch.cluster_size) > kWarps)
-        launch.cluster_size *= 2;
-    const int per_cta = shape.units_per_cta(launch.cluster_size);
     // Above 16 MiB twice the CTAs: beside each other where their registers allow it (3 % at 32 MiB, 2 ranks), else with
     // two units a warp and half the threads (1 %). Sharded, where a CTA waits twice a row, above 2 MiB (none and fp8 10
     // % at 4 MiB, fp4 2 %).
     const std::int64_t bytes = call.num_tokens * call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype));
     const bool large = bytes > (is_sharded(call.pattern) ? 2 << 20 : 16 << 20);
+    LaunchParameters launch;
+    launch.cluster_size = 1;
+    while (shape.clusters_exist && launch.cluster_size < kMaxClusterSize &&
+           shape.units_per_cta(launch.cluster_size) > kWarps)
+        launch.cluster_size *= 2;
+    // Twoshot of four ranks or more takes rows of 9 to 16 units in two CTAs, of which a multiprocessor holds two: 1–4 %
+    // (4 ranks, 2.5–12 MiB).
+    const bool replicated_twoshot = shape.algorithm == Fused::twoshot && !is_sharded(call.pattern);
+    const bool shares_link = replicated_twoshot && shape.world_size() >= 4;
+    if (shape.clusters_exist && shares_link && !large && launch.cluster_size == 1 && shape.units() > kWarps / 2)
+        launch.cluster_size = 2;
+    const int per_cta = shape.units_per_cta(launch.cluster_size);
     const auto ctas = [&](int units_per_warp) {
         return ctas_per_multiprocessor(shape.algorithm, shape.world_size(), units_per_warp, false);
     };
@@ -74,19 +80,23 @@ LaunchParameters many_rows_a_cluster(const Shape& shape) {
     while (per_warp < kMaxUnitsPerWarp && ceil_div(per_cta, per_warp) > kWarps) per_warp *= 2;
     launch.threads = static_cast<int>(std::min<std::int64_t>(ceil_div(per_cta, per_warp), kWarps)) * kWarp;
     launch.clusters = resident_clusters(launch, large ? ctas(per_warp) : 1, shape.multiprocessors);
-    // Clusters of four and more share multiprocessors while others are free: no more of them than the iterations need
-    // (64 rows of 16384 elements take 24 clusters 9 % less than 30).
-    if (call.num_tokens > launch.clusters && launch.cluster_size >= 4)
+    // No more clusters than the iterations need: those of four CTAs and more share multiprocessors while others are
+    // free (64 rows of 16384 elements take 24 clusters 9 % less than 30), and others are up to 7 % faster in even
+    // iterations (twoshot of 4 ranks, 2–5 MiB; oneshot of 2 ranks 5 %; above, and without clusters oneshot, within 1
+    // %). Sharded they would be up to 8 % slower.
+    if (call.num_tokens > launch.clusters && (launch.cluster_size >= (is_sharded(call.pattern) ? 4 : 2) || shares_link))
         launch.clusters = static_cast<int>(ceil_div(call.num_tokens, ceil_div(call.num_tokens, launch.clusters)));
     // Twoshot in one iteration of two units a warp, rather than in two: 1–7 % (4 ranks, 1.5 and 2 MiB; sharded it would
     // be 9–14 % slower). Of 2 and 4 ranks, rows of up to 64 KiB do not come here: they have had a cluster each.
-    if (shape.algorithm == Fused::twoshot && !is_sharded(call.pattern) && per_warp == 1 &&
-        call.num_tokens > launch.clusters) {
+    if (replicated_twoshot && per_warp == 1 && call.num_tokens > launch.clusters) {
         LaunchParameters halves = launch;
         halves.threads = static_cast<int>(ceil_div(per_cta, 2)) * kWarp;
         halves.clusters = static_cast<int>(call.num_tokens);
         if (call.num_tokens <= resident_clusters(halves, 1, shape.multiprocessors)) launch = halves;
     }
+    // Four rows each: the third is on its way before the first is served (3–5 % at 4 MiB; with other numbers of rows it
+    // is a percent better or worse).
+    if (shares_link && ceil_div(call.num_tokens, launch.clusters) == 4) launch.push_ahead = 2;
     return launch;
 }
 

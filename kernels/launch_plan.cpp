@@ -138,9 +138,11 @@ SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Worksp
     const int rows_a_stage = sharded ? world : 1;
     // RingPosition counts a CTA's bytes in 32 bits.
     std::size_t cta_room = std::min(slots.generation_bytes / ctas, std::size_t{1} << 31);
-    // Launches of several iterations have an odd number of units from CTA to CTA: with even ones, often a power of two,
-    // sharded was 1–3 % slower from 16 MiB on, oneshot 1–3 % at 4 and 8 MiB (2 ranks).
-    const bool odd = iterations > 1;
+    // An odd number of units from CTA to CTA: with even ones, often a power of two, sharded was 1–3 % slower from 16
+    // MiB on, oneshot 1–3 % at 4 and 8 MiB (2 ranks), and one row a cluster up to 13 % (oneshot, 1.5 MiB, 4 ranks;
+    // sharded 2–11 %, of 2 ranks in fp8 up to 16 %). Other launches of one row a cluster are 1–4 % faster without (2
+    // ranks).
+    const bool odd = iterations > 1 || world > 2 || (sharded && call.quant != Quant::none);
     if (odd) cta_room = ((std::max(cta_room / kUnitBytes, std::size_t{1}) - 1) | 1) * kUnitBytes;
     const int fewest =
         2 + launch.push_ahead + (gathers ? launch.consume_behind : launch.push_ahead) + (sharded ? world - 1 : 0);

@@ -100,7 +100,11 @@ TEST_CASE("one row a cluster where all fit beside each other, else as many clust
             for (const int num_tokens : {33, 60, fit - 1, fit}) CHECK(launch(num_tokens).clusters == num_tokens);
             CHECK(launch(fit).cluster_size == 2);
             CHECK(launch(fit).threads == 512);
-            if (algorithm == Fused::oneshot || world_size < 8) CHECK(launch(fit + 1).clusters == 66);
+            if (algorithm == Fused::oneshot || world_size < 8) { // as many as three iterations need, or two
+                CHECK(launch(fit + 1).clusters == (world_size == 8 ? 34 : 45));
+                CHECK(launch(198).clusters == 66);
+                CHECK(launch(199).clusters == 50);
+            }
         }
     for (const std::int64_t num_tokens : {1584, 1585}) // rows of a unit: 12 CTAs a multiprocessor, of any size
         CHECK(launch_of(Fused::oneshot, num_tokens, 256) ==
@@ -114,15 +118,35 @@ TEST_CASE("twoshot of eight ranks takes one iteration of two units a warp rather
     };
     CHECK(launch(67, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 67, .threads = 256});
     CHECK(launch(132, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 132, .threads = 256});
-    CHECK(launch(133, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 66});
-    CHECK(launch(200, 4096) == LaunchParameters{.cluster_size = 1, .clusters = 200, .threads = 256});
+    CHECK(launch(133, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 45});
+    CHECK(launch(200, 4096) == LaunchParameters{.cluster_size = 2, .clusters = 200, .threads = 128});
+    CHECK(launch(200, 2048) == LaunchParameters{.cluster_size = 1, .clusters = 200, .threads = 256});
+}
+
+TEST_CASE(
+    "twoshot of four ranks or more: rows of 9 to 16 units in two CTAs, even iterations, four of them pushed early") {
+    const auto launch = [](Shape shape, int world_size = 4, Fused algorithm = Fused::twoshot) {
+        return launch_of(algorithm, Pattern::allreduce_residual_rmsnorm, shape, world_size, kLargest, 132);
+    };
+    CHECK(launch({1024, 4096}) == LaunchParameters{.cluster_size = 2, .clusters = 128, .threads = 256});
+    CHECK(launch({1024, 2304}) == LaunchParameters{.cluster_size = 2, .clusters = 171, .threads = 160});
+    CHECK(launch({600, 2048}) == LaunchParameters{.cluster_size = 1, .clusters = 200, .threads = 256});
+    CHECK(launch({1024, 4096}, 2) == LaunchParameters{.cluster_size = 1, .clusters = 132});
+    CHECK(launch({1024, 4096}, 4, Fused::oneshot) == LaunchParameters{.cluster_size = 1, .clusters = 132});
+    CHECK(launch({2049, 4096}).cluster_size == 1); // above 16 MiB
+    for (const int world_size : {4, 8}) {
+        CHECK(launch({256, 8192}, world_size) == LaunchParameters{.cluster_size = 2, .clusters = 64, .push_ahead = 2});
+        CHECK(launch({265, 8192}, world_size).push_ahead == 1);
+        CHECK(launch({198, 8192}, world_size).push_ahead == 1);
+    }
+    CHECK(launch({256, 8192}, 2).push_ahead == 1);
+    CHECK(launch({256, 8192}, 4, Fused::oneshot).push_ahead == 1);
 }
 
 TEST_CASE("above 16 MiB twice the CTAs: of a unit a warp where registers allow it, else of two") {
-    const LaunchParameters launch{.cluster_size = 2, .clusters = 66};
-    CHECK(launch_of(Fused::oneshot, 133, 8192) == launch);
+    const LaunchParameters launch{.cluster_size = 2, .clusters = 64}; // in 16 iterations
     CHECK(launch_of(Fused::oneshot, 1024, 8192) == launch);
-    CHECK(launch_of(Fused::oneshot, 1025, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 132});
+    CHECK(launch_of(Fused::oneshot, 1025, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 129});
     CHECK(launch_of(Fused::twoshot, 1024, 8192) == launch);
     CHECK(launch_of(Fused::twoshot, 1025, 8192).threads == 256);
     CHECK(launch_of(Fused::twoshot, 8193, 1024).threads == 128); // four units have a warp each at any size

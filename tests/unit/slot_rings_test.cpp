@@ -230,8 +230,8 @@ TEST_CASE("only where the fewest rows do not fit is a workspace too small") {
         const int rows = std::min(protocol.fewest(), c.iterations());
         const std::size_t needed =
             (slots.push_stage_bytes + slots.gather_stage_bytes) * static_cast<std::size_t>(protocol.stages(rows));
-        const std::size_t made_odd = c.iterations() > 1 ? 2 * device::kUnitBytes - 1 : 0;
-        REQUIRE((needed + made_odd) * c.ctas() > slots.generation_bytes);
+        constexpr std::size_t kMadeOdd = 2 * device::kUnitBytes - 1;
+        REQUIRE((needed + kMadeOdd) * c.ctas() > slots.generation_bytes);
     }
     CHECK(refused > 1000);
 }
