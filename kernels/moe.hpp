@@ -54,6 +54,9 @@ struct MoeLaunch {
     int ctas = 132;
     int threads = 512; // per CTA, a multiple of 32, at most 512
     bool pdl = true;   // as LaunchParameters::pdl
+    /// Whether rows of ranks that have more than others go by way of the others, so that no link carries them once for
+    /// each peer: a hop more, and fewer bytes on the fullest link. Without effect where there are no such rows.
+    bool relays = false;
 
     bool operator==(const MoeLaunch&) const = default;
 };

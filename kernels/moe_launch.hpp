@@ -14,10 +14,6 @@ device::MoeArguments moe_arguments(const MoeCombine& call, const Workspace& work
 /// Whether the rows are dealt in tiles of swizzled scales, not in turns (device/dispatch_rows.cuh).
 bool deals_in_tiles(const MoeDispatch& call);
 
-/// Rows that every rank stores to all others itself; those of a rank beyond are relayed (moe_dispatch.cu). All of them
-/// where relaying would not save the fullest link enough.
-std::int64_t dispatched_directly(const MoeDispatch& call, int world_size);
-
 using MoeKernel = void (*)(device::MoeArguments);
 
 /// As that of launch.hpp.

@@ -1,5 +1,6 @@
 // From a call of moe.hpp to a kernel's arguments: what is supported, a good launch. No CUDA.
 
+#include "kernels/combine_shares.hpp"
 #include "kernels/moe_launch.hpp"
 
 #include <algorithm>
@@ -10,25 +11,43 @@ namespace {
 
 using namespace device;
 
+/// moe_dispatch relays where the fullest link then carries so many bytes less: 2.3 µs of 450 GB/s, about what the
+/// second hop takes.
+constexpr std::int64_t kDispatchRelaySaves = std::int64_t{1} << 20;
+/// What a CTA's share of a link, of 132, carries while a piece is released: some 2 µs.
+constexpr std::int64_t kDispatchReleaseBytes = std::int64_t{6} << 10;
+/// moe_combine relays where that takes so many units (1.9 MiB) off the fullest link: 32 rows of 7168 a rank, all of
+/// one, take 25 % less, 64 of Zipf's 5 %; 16 and 32 would take 12 and 8 % more (4 ranks).
+constexpr std::int64_t kFewestSaved = 3800;
+
 std::int64_t most_tokens(const TokensPerRank& tokens) { return *std::max_element(tokens.begin(), tokens.end()); }
+
+std::int64_t fewest_tokens(const TokensPerRank& tokens, int world_size) {
+    return *std::min_element(tokens.begin(), tokens.begin() + world_size);
+}
 
 std::int64_t vectors_per_row(DType dtype, std::int64_t hidden_dim) {
     return hidden_dim * static_cast<std::int64_t>(element_size(dtype)) / kVectorBytes;
 }
 
-/// Of all channels; the first has the most.
-std::int64_t units_of_channel(const MoeCombine& call, std::int64_t channels) {
-    const std::int64_t vectors = most_tokens(call.tokens) * vectors_per_row(call.dtype, call.hidden_dim);
-    return ceil_div(ceil_div(vectors, kWarp), channels);
-}
-
 std::int64_t channels_of(const MoeLaunch& launch) { return std::int64_t{launch.ctas} * (launch.threads / kWarp); }
 
-/// Rows of each channel's ring that the workspace has room for, beside flags and credits.
-std::int64_t stages_that_fit(const Workspace& workspace, std::int64_t channels) {
-    const auto room = static_cast<std::int64_t>(generation_bytes(workspace)) - kFlagsBytes * (1 + channels);
+/// The rings of all channels of a moe_combine.
+struct CombineRings {
+    std::int64_t stages; // that fit, and are needed at most
+    std::int64_t fewest; // it cannot do with less
+    std::int64_t fewest_bytes;
+};
+CombineRings combine_rings(const CombineShares& shares, const Workspace& workspace, const MoeLaunch& launch) {
+    const std::int64_t channels = channels_of(launch), turns = ceil_div(shares.turns, channels);
+    const std::int64_t flags = kFlagsBytes * (1 + channels * (shares.relays ? 2 : 1));
+    const std::int64_t rings = channels * (shares.relays && !shares.one_ring ? 2 : 1);
     const std::int64_t stage = std::int64_t{workspace.peers.world_size - 1} * kUnitBytes;
-    return std::min(room / channels, std::int64_t{1} << 31) / stage; // RingPosition counts in 32 bits
+    const std::int64_t room = (static_cast<std::int64_t>(generation_bytes(workspace)) - flags) / rings;
+    const std::int64_t fewest = std::min<std::int64_t>(turns, kCombineBehind + 1);
+    return {.stages = std::min(turns, std::min(room, std::int64_t{1} << 31) / stage), // RingPosition: 32 bits
+            .fewest = fewest,
+            .fewest_bytes = flags + fewest * rings * stage};
 }
 
 /// What both calls ask for.
@@ -76,11 +95,6 @@ MoeArguments shape_arguments(DType dtype, std::int64_t hidden_dim, const TokensP
     return a;
 }
 
-/// Rows of a channel's ring that it cannot do without.
-std::int64_t stages_needed(const MoeCombine& call, std::int64_t channels) {
-    return std::min<std::int64_t>(units_of_channel(call, channels), kCombineBehind + 1);
-}
-
 /// Bytes of a row on its way.
 std::int64_t dispatched_row_bytes(const MoeDispatch& call) {
     if (call.quant == Quant::none) return call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype));
@@ -98,9 +112,20 @@ std::int64_t dispatch_units(const MoeDispatch& call, const MoeLaunch& launch, in
     return tiles * ceil_div(kTileRows / kBatch, launch.threads / kWarp) * ceil_div(vectors, kWarp);
 }
 
+/// Of n ranks with T direct rows each, the rank with the most rows, R, sends the most: (n − 1) T + (R − T), and (n −
+/// 2)/(n − 1) of the rows that others have relayed. The fewer direct rows the less, down to the fewest that any rank
+/// has: below, it relays as much more as it sends less. With these it sends (n − 2)/(n − 1) (n R − all rows) fewer than
+/// without relays; in bytes.
+std::int64_t saved_by_relays(const MoeDispatch& call, std::int64_t world_size) {
+    if (world_size <= 2) return 0;
+    return (world_size - 2) * (world_size * most_tokens(call.tokens) - sum_of(call.tokens)) / (world_size - 1) *
+           dispatched_row_bytes(call);
+}
+
 DispatchRelay dispatch_relay(const MoeDispatch& call, int world_size, const MoeLaunch& launch) {
+    if (!launch.relays || world_size <= 2) return {};
     DispatchRelay relay{};
-    const std::int64_t direct = dispatched_directly(call, world_size);
+    const std::int64_t direct = fewest_tokens(call.tokens, world_size);
     std::int64_t rounds = 0; // of the CTAs
     for (int rank = 0; rank < world_size; ++rank) {
         const std::int64_t rows = call.tokens[static_cast<std::size_t>(rank)];
@@ -122,14 +147,26 @@ DispatchRelay dispatch_relay(const MoeDispatch& call, int world_size, const MoeL
     return relay;
 }
 
-/// A vector a thread where there are few, over all multiprocessors.
+/// A vector a thread where there are few, over all multiprocessors. Where there are many, no more warps than their
+/// turns need.
 MoeLaunch spread(std::int64_t vectors, int multiprocessors) {
     MoeLaunch launch;
     const std::int64_t units = std::max<std::int64_t>(1, ceil_div(vectors, kWarp));
-    const std::int64_t warps = std::min<std::int64_t>(ceil_div(units, multiprocessors), kMaxThreads / kWarp);
+    const std::int64_t turns = ceil_div(units, std::int64_t{multiprocessors} * kMaxThreads / kWarp);
+    const std::int64_t warps = ceil_div(units, turns * multiprocessors);
     launch.threads = static_cast<int>(warps) * kWarp;
     launch.ctas = static_cast<int>(std::min<std::int64_t>(ceil_div(units, warps), multiprocessors));
     return launch;
+}
+
+/// Channels of some 4 to 12 turns, of which the rings hold more the fewer they are: 10–30 % faster than with a channel
+/// for each unit (64 to 256 rows of 7168 a rank, all of one, 4 ranks).
+MoeLaunch spread_relays(std::int64_t turns, int multiprocessors) {
+    const std::int64_t warps =
+        std::clamp<std::int64_t>(ceil_div(turns, std::int64_t{multiprocessors} * 12), 4, kMaxThreads / kWarp);
+    return {.ctas = static_cast<int>(std::clamp<std::int64_t>(ceil_div(turns, 4 * warps), 1, multiprocessors)),
+            .threads = static_cast<int>(warps) * kWarp,
+            .relays = true};
 }
 
 } // namespace
@@ -137,18 +174,6 @@ MoeLaunch spread(std::int64_t vectors, int multiprocessors) {
 bool deals_in_tiles(const MoeDispatch& call) {
     return call.quant == Quant::fp4 && call.scale_layout == ScaleLayout::swizzled &&
            most_tokens(call.tokens) >= kFewestRowsInTiles;
-}
-
-/// Of n ranks with T direct rows each, the rank with the most rows, R, sends the most: (n − 1) T + (R − T), and (n −
-/// 2)/(n − 1) of the rows that others have relayed. The fewer direct rows the less, down to the fewest that any rank
-/// has: below, it relays as much more as it sends less. With these it sends (n − 2)/(n − 1) (n R − all rows) fewer than
-/// without relays.
-std::int64_t dispatched_directly(const MoeDispatch& call, int world_size) {
-    const std::int64_t most = most_tokens(call.tokens);
-    if (world_size <= 2) return most;
-    const std::int64_t saved = (world_size - 2) * (world_size * most - sum_of(call.tokens)) / (world_size - 1);
-    if (saved * dispatched_row_bytes(call) < kDispatchRelaySaves) return most;
-    return *std::min_element(call.tokens.begin(), call.tokens.begin() + world_size);
 }
 
 std::optional<std::string> unsupported(const MoeDispatch& call, const Workspace& workspace, const MoeLaunch& launch) {
@@ -179,18 +204,16 @@ std::optional<std::string> unsupported(const MoeCombine& call, const Workspace& 
     const bool has_rows = call.tokens[static_cast<std::size_t>(workspace.peers.rank)] > 0;
     if (has_rows && !call.output) return "output is null";
     if (!aligned(call.input) || (has_rows && !aligned(call.output))) return "a tensor is not aligned to 16 bytes";
-    const std::int64_t channels = channels_of(launch);
-    const std::int64_t stages = stages_needed(call, channels);
-    if (stages > stages_that_fit(workspace, channels))
-        return too_small(workspace, kFlagsBytes * (1 + channels) +
-                                        stages * channels * (workspace.peers.world_size - 1) * kUnitBytes);
+    const CombineShares shares = combine_shares(call, workspace.peers.world_size, launch.relays);
+    const CombineRings rings = combine_rings(shares, workspace, launch);
+    if (rings.stages < rings.fewest) return too_small(workspace, rings.fewest_bytes);
     return std::nullopt;
 }
 
 /// As many CTAs as have something to do at once, each thread as much as it can have in flight: a CTA less is a flag
 /// less to wait for (3–5 % up to 256 rows of 7168, 2 ranks). CTAs of 256 threads, which were as fast or up to 10 %
 /// faster than of 512, but for very many rows in turns (2–3 %).
-MoeLaunch default_launch(const MoeDispatch& call, const Workspace&, int multiprocessors) {
+MoeLaunch default_launch(const MoeDispatch& call, const Workspace& workspace, int multiprocessors) {
     const std::int64_t rows = most_tokens(call.tokens), vectors = vectors_per_row(call.dtype, call.hidden_dim);
     std::int64_t batches, warps; // a batch is what a warp has in flight
     if (deals_in_tiles(call)) {
@@ -204,15 +227,22 @@ MoeLaunch default_launch(const MoeDispatch& call, const Workspace&, int multipro
     MoeLaunch launch;
     launch.threads = static_cast<int>(warps) * kWarp;
     launch.ctas = static_cast<int>(std::clamp<std::int64_t>(ceil_div(batches, warps), 1, multiprocessors));
+    launch.relays = saved_by_relays(call, workspace.peers.world_size) >= kDispatchRelaySaves;
     return launch;
 }
 
 MoeLaunch default_launch(const MoeCombine& call, const Workspace& workspace, int multiprocessors) {
-    MoeLaunch launch = spread(most_tokens(call.tokens) * vectors_per_row(call.dtype, call.hidden_dim), multiprocessors);
-    const auto rings_fit = [&](std::int64_t channels) {
-        return stages_needed(call, channels) <= stages_that_fit(workspace, channels);
+    const int world = workspace.peers.world_size;
+    if (world < 2) return {}; // unsupported() will say so
+    const bool relays = units_into_fullest(call, world, false) - units_into_fullest(call, world, true) >= kFewestSaved;
+    const CombineShares shares = combine_shares(call, world, relays);
+    MoeLaunch launch = relays ? spread_relays(shares.turns, multiprocessors)
+                              : spread(std::int64_t{shares.turns} * kWarp, multiprocessors);
+    const auto fits = [&] {
+        const CombineRings rings = combine_rings(shares, workspace, launch);
+        return rings.stages >= rings.fewest;
     };
-    while (launch.ctas > 1 && !rings_fit(channels_of(launch))) --launch.ctas;
+    while (launch.ctas > 1 && !fits()) --launch.ctas;
     return launch;
 }
 
@@ -233,8 +263,8 @@ MoeArguments moe_arguments(const MoeCombine& call, const Workspace& workspace, c
     MoeArguments a = shape_arguments(call.dtype, call.hidden_dim, call.tokens, workspace);
     a.input = call.input;
     a.output[workspace.peers.rank] = call.output;
-    const std::int64_t channels = channels_of(launch);
-    a.stages = static_cast<int>(std::min(units_of_channel(call, channels), stages_that_fit(workspace, channels)));
+    a.shares = combine_shares(call, workspace.peers.world_size, launch.relays);
+    a.stages = static_cast<int>(combine_rings(a.shares, workspace, launch).stages);
     return a;
 }
 

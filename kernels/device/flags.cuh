@@ -13,7 +13,7 @@ __device__ __forceinline__ unsigned await_flag(const std::byte* slot, unsigned c
         const unsigned seen = acquire_flag(slot);
         if (seen != kEmpty && seen >= count) return seen;
         if (!patience.allows(looks, peer, iteration)) return 0;
-        between_looks(slot);
+        between_looks(slot, seen);
     }
 }
 

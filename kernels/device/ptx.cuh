@@ -63,6 +63,8 @@ __device__ __forceinline__ void store_to_peer(T* address, const T& value) {
 /// After a look at `slot` that found no data. A GPU looks again at once; a CPU runs another thread.
 template <class V = Vector>
 __device__ __forceinline__ void between_looks(const std::byte*) {}
+/// The same for a flag that was not far enough.
+__device__ __forceinline__ void between_looks(const std::byte*, unsigned) {}
 
 __device__ __forceinline__ unsigned load_relaxed_gpu(const unsigned* address) {
     unsigned value;

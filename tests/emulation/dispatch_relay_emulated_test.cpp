@@ -46,11 +46,18 @@ void cut_small(MoeArguments& a) {
     a.dispatch_relay.pieces = (steps + 1) / 2;
 }
 
+/// Whether the call is relayed by default.
+bool relays(const MoeDispatch& call, int world) {
+    Workspace workspace;
+    workspace.peers.world_size = world;
+    return default_launch(call, workspace, 132).relays;
+}
+
 /// Just enough rows to relay some, in the proportions of `tokens`.
 MoeDispatch relayed(MoeDispatch call, int world, const TokensPerRank& tokens) {
     for (std::int64_t factor = 1;; ++factor) {
         for (std::size_t rank = 0; rank < tokens.size(); ++rank) call.tokens[rank] = factor * tokens[rank];
-        if (dispatched_directly(call, world) < factor * *std::ranges::max_element(tokens)) return call;
+        if (relays(call, world)) return call;
     }
 }
 
@@ -96,14 +103,14 @@ struct Sequence {
         std::deque<CallTensors> all_reduces;
         for (int i = 0; i < count; ++i) {
             const auto seed = static_cast<std::uint64_t>(i);
-            const MoeLaunch launch{
-                .ctas = 2 + static_cast<int>(pick(3)), .threads = 64 << pick(2), .pdl = pick(4) != 0};
+            MoeLaunch launch{.ctas = 2 + static_cast<int>(pick(3)), .threads = 64 << pick(2), .pdl = pick(4) != 0};
             const auto splits = uneven_splits(world_size);
             const std::size_t kind = pick(5);
+            launch.relays = i == 0 || kind < 2;
             if (i == 0 || kind < 3) {
                 MoeDispatch shape{.quant = pick(3) == 0 ? Quant::fp8 : Quant::none, .hidden_dim = 4096};
                 const TokensPerRank& tokens = splits[pick(splits.size())];
-                if (i == 0 || kind < 2)
+                if (launch.relays)
                     shape = relayed(shape, world_size, tokens);
                 else
                     shape.tokens = tokens;
@@ -156,26 +163,25 @@ std::optional<WaitTimeout> timeout_at(const EmulatedWorld& world, std::size_t ra
 } // namespace
 
 TEST_CASE("rows are relayed where the fullest link is spared a MiB, and no more of them than that takes") {
-    const auto directly = [](Quant quant, const TokensPerRank& tokens, int world) {
-        return dispatched_directly({.quant = quant, .hidden_dim = 4096, .tokens = tokens}, world);
+    const auto relay = [](Quant quant, const TokensPerRank& tokens, int world) {
+        return relays({.quant = quant, .hidden_dim = 4096, .tokens = tokens}, world);
     };
     // 8 KiB a row. One rank of n has all R: (n − 2) R fewer.
-    CHECK(directly(Quant::none, {64}, 4) == 0);
-    CHECK(directly(Quant::none, {0, 0, 63}, 4) == 63);
-    CHECK(directly(Quant::none, {0, 22}, 8) == 0);
-    CHECK(directly(Quant::none, {0, 21}, 8) == 21);
-    CHECK(directly(Quant::none, {1 << 20, 0}, 2) == 1 << 20);
+    CHECK(relay(Quant::none, {64}, 4));
+    CHECK_FALSE(relay(Quant::none, {0, 0, 63}, 4));
+    CHECK(relay(Quant::none, {0, 22}, 8));
+    CHECK_FALSE(relay(Quant::none, {0, 21}, 8));
+    CHECK_FALSE(relay(Quant::none, {1 << 20, 0}, 2));
     // 4 KiB and 2304 bytes.
-    CHECK(directly(Quant::fp8, {128}, 4) == 0);
-    CHECK(directly(Quant::fp8, {127}, 4) == 127);
-    CHECK(directly(Quant::fp4, {228}, 4) == 0);
-    CHECK(directly(Quant::fp4, {227}, 4) == 227);
-    // The hot ranks pass on each other's: 2/3 (4 × 96 − 192) = 128 rows fewer, 2/3 (4 × 193 − 400) = 248.
-    CHECK(directly(Quant::none, {96, 96}, 4) == 0);
-    CHECK(directly(Quant::none, {95, 95}, 4) == 95);
-    CHECK(directly(Quant::none, tokens_of(Distribution::zipf, 4, 100), 4) == 48);
+    CHECK(relay(Quant::fp8, {128}, 4));
+    CHECK_FALSE(relay(Quant::fp8, {127}, 4));
+    CHECK(relay(Quant::fp4, {228}, 4));
+    CHECK_FALSE(relay(Quant::fp4, {227}, 4));
+    // The hot ranks pass on each other's: 2/3 (4 × 96 − 192) = 128 rows fewer.
+    CHECK(relay(Quant::none, {96, 96}, 4));
+    CHECK_FALSE(relay(Quant::none, {95, 95}, 4));
     for (const int world : {2, 4, 8})
-        CHECK(directly(Quant::none, tokens_of(Distribution::even, world, 100000), world) == 100000);
+        CHECK_FALSE(relay(Quant::none, tokens_of(Distribution::even, world, 100000), world));
 
     std::minstd_rand random(3);
     for (int i = 0; i < 60; ++i) {
@@ -183,21 +189,21 @@ TEST_CASE("rows are relayed where the fullest link is spared a MiB, and no more 
         TokensPerRank tokens{};
         for (int rank = 0; rank < world; ++rank)
             tokens[static_cast<std::size_t>(rank)] = static_cast<std::int64_t>(random() / 7 % 200);
-        const std::int64_t most = *std::ranges::max_element(tokens), direct = directly(Quant::none, tokens, world);
+        const std::int64_t most = *std::ranges::max_element(tokens);
+        const std::int64_t fewest = *std::min_element(tokens.begin(), tokens.begin() + world);
         std::int64_t least = fullest(tokens, world, most);
         for (std::int64_t other = 0; other <= most; ++other) least = std::min(least, fullest(tokens, world, other));
         INFO(describe(tokens, world));
         const std::int64_t saved = (fullest(tokens, world, most) - least) / (world - 1) * 8192;
-        CHECK((direct < most) == (saved >= device::kDispatchRelaySaves));
-        if (direct < most) {
-            CHECK(fullest(tokens, world, direct) == least);
-            CHECK(fullest(tokens, world, direct + 1) > least);
-        }
+        CHECK(relay(Quant::none, tokens, world) == (saved >= 1 << 20));
+        if (world == 2) continue;
+        CHECK(fullest(tokens, world, fewest) == least); // so many are direct
+        if (fewest < most) CHECK(fullest(tokens, world, fewest + 1) > least);
     }
 }
 
 TEST_CASE("a rank's first units are relayed, as many as it has rows beyond the direct ones, in pieces") {
-    const MoeLaunch launch{.ctas = 100, .threads = 256};
+    const MoeLaunch launch{.ctas = 100, .threads = 256, .relays = true};
     // 1024 vectors a step, 2 rows: 1100 rows are 550 units, and 600 (whole rounds of the CTAs) since none is direct.
     // Pieces of 2 of 6 steps of 16 KiB: 2 × 2 × 16 ≥ 6 × 6 KiB.
     DispatchRelay relay = relay_of({.hidden_dim = 4096, .tokens = {0, 1100}}, 4, launch);
@@ -237,8 +243,10 @@ TEST_CASE("relayed rows have the bits of gather, then quantize: every quant mode
                                         .quant = quant.value,
                                         .scale_layout = layout,
                                         .hidden_dim = 2064}; // 129 blocks: most of a row's last tile is padding
-                const MoeLaunch launch{
-                    .ctas = 3 + static_cast<int>(seed % 3), .threads = 128 << seed % 2, .pdl = seed % 2 == 0};
+                const MoeLaunch launch{.ctas = 3 + static_cast<int>(seed % 3),
+                                       .threads = 128 << seed % 2,
+                                       .pdl = seed % 2 == 0,
+                                       .relays = true};
                 const auto alter = seed % 5 == 0 ? [](MoeArguments&) {} : cut_small;
                 check_dispatch(relayed(shape, size, uneven_splits(size)[split]), size, launch,
                                {.seed = seed, .alter_moe = alter});
@@ -248,7 +256,7 @@ TEST_CASE("relayed rows have the bits of gather, then quantize: every quant mode
 TEST_CASE("few long rows of fp4 with swizzled scales are relayed in turns") {
     MoeDispatch shape{.quant = Quant::fp4, .hidden_dim = 65536, .tokens = {0, 16}};
     CHECK_FALSE(deals_in_tiles(shape));
-    check_dispatch(shape, 4, {.ctas = 2, .threads = 64}, {.seed = 1});
+    check_dispatch(shape, 4, {.ctas = 2, .threads = 64, .relays = true}, {.seed = 1});
 }
 
 TEST_CASE("sequences of dispatches with relays and without, all-reduces and combines on one workspace") {
@@ -265,7 +273,7 @@ TEST_CASE("sequences of dispatches with relays and without, all-reduces and comb
 TEST_CASE("a missing rank ends relays in a time-out that names it, and a reset makes the workspace usable again") {
     EmulatedWorld world(4);
     DispatchTensors rows(relayed({.hidden_dim = 8192}, 4, {2, 0, 3, 0}), 4, 1);
-    const MoeLaunch launch{.ctas = 2, .threads = 64};
+    const MoeLaunch launch{.ctas = 2, .threads = 64, .relays = true};
     for (const std::size_t rank : {0, 1, 3})
         moe_dispatch(rows.call_of(static_cast<int>(rank), rows), world.workspaces[rank], launch, &world.streams[rank]);
     world.machine.run();
@@ -293,8 +301,8 @@ TEST_CASE("who gives up on rows to relay lets no other end a dispatch without th
                                 std::size_t{2} * device::kVectorBytes,
                             &said[flag], sizeof said[flag]);
     for (const std::size_t rank : {0, 1, 3})
-        moe_dispatch(rows.call_of(static_cast<int>(rank), rows), world.workspaces[rank], {.ctas = 1, .threads = 64},
-                     &world.streams[rank]);
+        moe_dispatch(rows.call_of(static_cast<int>(rank), rows), world.workspaces[rank],
+                     {.ctas = 1, .threads = 64, .relays = true}, &world.streams[rank]);
     world.machine.run();
     REQUIRE(timeout_at(world, 0));
     CHECK(timeout_at(world, 0)->peer == 2);

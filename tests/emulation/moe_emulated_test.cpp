@@ -101,6 +101,7 @@ TEST_CASE("combine: every dtype and split gives the sum in rank order, rounded o
                 if (++seed % (size == 8 ? 2 : 1) != 0) continue;
                 CombineTensors tensors({.dtype = dtype.value, .hidden_dim = 80, .tokens = tokens}, size, seed);
                 check_combine(tensors, {.ctas = 2, .threads = 64}, seed);
+                check_combine(tensors, {.ctas = 2, .threads = 64, .relays = true}, seed);
             }
 }
 
@@ -109,13 +110,15 @@ TEST_CASE("combine: rows that do not fit into the ring travel on credit") {
     for (const int size : {2, 4, 8})
         for (const TokensPerRank& tokens : splits(size, size == 8 ? 4 : 8))
             for (const std::size_t stages : {2, 3}) {
-                const MoeLaunch launch{.ctas = 1, .threads = 64};
-                const std::size_t channels = 2;
-                const std::size_t generation =
-                    device::kFlagsBytes * (1 + channels) + stages * channels * (size - 1) * device::kUnitBytes;
-                CombineTensors tensors({.hidden_dim = 512, .tokens = tokens}, size, stages);
-                check_combine(tensors, launch, stages + tokens[0],
-                              kControlBytes + 2 * (generation + device::kUnitBytes));
+                for (const bool relays : {false, true}) {
+                    const MoeLaunch launch{.ctas = 1, .threads = 64, .relays = relays};
+                    const std::size_t rings = relays ? 4 : 2; // of two channels
+                    const std::size_t generation =
+                        device::kFlagsBytes * (1 + rings) + stages * rings * (size - 1) * device::kUnitBytes;
+                    CombineTensors tensors({.hidden_dim = 512, .tokens = tokens}, size, stages);
+                    check_combine(tensors, launch, stages + tokens[0],
+                                  kControlBytes + 2 * (generation + device::kUnitBytes));
+                }
             }
 }
 
@@ -126,7 +129,10 @@ TEST_CASE("combine: bits do not depend on the launch") {
         if (size == 2) tensors = CombineTensors({.hidden_dim = 1160, .tokens = {3, 14}}, size, 7);
         for (const int ctas : {1, 2, 5})
             for (const int threads : {32, 64, 128})
-                check_combine(tensors, {.ctas = ctas, .threads = threads, .pdl = random() % 2 == 0}, random());
+                for (const bool relays : {false, true})
+                    check_combine(tensors,
+                                  {.ctas = ctas, .threads = threads, .pdl = random() % 2 == 0, .relays = relays},
+                                  random());
     }
 }
 
@@ -142,6 +148,9 @@ TEST_CASE("combine: NaNs with every payload, infinities, zeros and subnormals pa
                 std::memcpy(tensors.inputs[rank].data() + i * size, &code, size);
             }
         check_combine(tensors, {.ctas = 2, .threads = 64}, 11);
+        CombineTensors four({.dtype = dtype.value, .hidden_dim = 512, .tokens = {4, 12, 0, 0}}, 4, 1);
+        for (std::size_t rank = 0; rank < 4; ++rank) four.inputs[rank] = tensors.inputs[rank % 2];
+        check_combine(four, {.ctas = 2, .threads = 64, .relays = true}, 12);
     }
 }
 

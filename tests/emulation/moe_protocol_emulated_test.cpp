@@ -15,7 +15,7 @@ using device::MoeArguments;
 namespace {
 
 /// Room for rings of a few stages only.
-constexpr std::size_t kSmallWorkspace = std::size_t{64} << 10;
+std::size_t small_workspace(int world_size) { return std::size_t{world_size == 8 ? 128u : 64u} << 10; }
 
 struct Sequence {
     int world_size = 2;
@@ -30,7 +30,7 @@ struct Sequence {
         std::minstd_rand random(static_cast<unsigned>(options.seed));
         const auto pick = [&](std::size_t choices) { return random() / 7 % choices; };
         const std::vector<TokensPerRank> choices = tokens.empty() ? splits(world_size, 3) : tokens;
-        EmulatedWorld world(world_size, std::move(options), kSmallWorkspace);
+        EmulatedWorld world(world_size, std::move(options), small_workspace(world_size));
         MoeResults outputs; // of the largest dispatch
         for (int rank = 0; rank < world_size; ++rank) outputs.add(std::size_t{128} << 10, std::size_t{32} << 10);
         std::deque<DispatchTensors> dispatches_made;
@@ -41,7 +41,8 @@ struct Sequence {
             const auto seed = static_cast<std::uint64_t>(i);
             const MoeLaunch launch{.ctas = 1 + static_cast<int>(pick(2)),
                                    .threads = 32 * (1 + static_cast<int>(pick(2))),
-                                   .pdl = pick(4) != 0};
+                                   .pdl = pick(4) != 0,
+                                   .relays = world_size > 2 && pick(3) != 0};
             if (kind < 2 && dispatches) {
                 DispatchTensors& tensors = dispatches_made.emplace_back(
                     MoeDispatch{
@@ -101,6 +102,11 @@ const Sequence kDispatches{.all_reduces = false, .combines = false};
 const Sequence kCombines{.all_reduces = false, .dispatches = false};
 /// One channel, two ranks, many more units than the ring has stages.
 const Sequence kOnCredit{.all_reduces = false, .dispatches = false, .tokens = {{60, 0}, {0, 60}, {40, 20}}};
+/// And four, whose sums travel on credit, too.
+const Sequence kRelayed{.world_size = 4,
+                        .all_reduces = false,
+                        .dispatches = false,
+                        .tokens = {{120, 0, 0, 0}, {0, 0, 90, 0}, {60, 1, 50, 2}, {30, 90, 30, 30}}};
 
 } // namespace
 
@@ -111,6 +117,7 @@ TEST_CASE("hundreds of mixed launches in a row") {
         CHECK(sequence.first_failure({}, 6 / CROSSOVER_EMULATED_SHARE) == "");
     }
     CHECK(kOnCredit.first_failure({}, 6 / CROSSOVER_EMULATED_SHARE) == "");
+    CHECK(kRelayed.first_failure({}, 6 / CROSSOVER_EMULATED_SHARE) == "");
 }
 
 TEST_CASE("mixed launches with a rank that is a hundred times slower") {
@@ -191,16 +198,18 @@ TEST_CASE("broken dispatches are found") {
 }
 
 TEST_CASE("broken combines are found") {
-    for (const Sequence& sequence : {kCombines, kOnCredit}) {
+    for (const Sequence& sequence : {kCombines, kOnCredit, kRelayed}) {
         CHECK(sequence.first_failure({}) == "");
         CHECK(sequence.first_failure({.without_emptying = true}) != "");
         CHECK(sequence.first_failure({.without_pdl_wait = true}) != "");
         CHECK(sequence.first_failure({.alter_moe = [](MoeArguments& a) { a.generation_bytes = 0; }}) != "");
     }
-    CHECK(kOnCredit.first_failure({.without_flags = true}) != ""); // credits are not waited for
-    CHECK(kOnCredit.first_failure({.without_release = true}) != "");
-    // One stage: a sum waits for a push that waits for it.
-    CHECK(kOnCredit.first_failure({.alter_moe = [](MoeArguments& a) { a.stages = 1; }}) != "");
+    for (const Sequence& sequence : {kOnCredit, kRelayed}) {
+        CHECK(sequence.first_failure({.without_flags = true}) != ""); // credits are not waited for
+        CHECK(sequence.first_failure({.without_release = true}) != "");
+        // One stage: a sum waits for a push that waits for it.
+        CHECK(sequence.first_failure({.alter_moe = [](MoeArguments& a) { a.stages = 1; }}) != "");
+    }
     // Ranks without rows wait for nobody but for `begun`: without it they are launches ahead.
     CHECK(kCombines.first_failure({.without_flags = true}) != "");
 }

@@ -178,6 +178,10 @@ void between_looks_at(const std::byte* slot, unsigned words) {
     if (std::any_of(seen.begin(), seen.begin() + words, is_empty)) scheduler().wait_for_landing(slot);
 }
 
+void between_looks(const std::byte* flag, unsigned seen) {
+    if (scheduler().memory.load(sender(), flag, sizeof seen).x == seen) scheduler().wait_for_landing(flag);
+}
+
 unsigned load_relaxed_gpu(const unsigned* address) {
     scheduler().preempt();
     return *address;

@@ -48,6 +48,7 @@ template <class V = Vector>
 void between_looks(const std::byte* slot) {
     between_looks_at(slot, sizeof(V) / 4);
 }
+void between_looks(const std::byte* flag, unsigned seen);
 unsigned load_relaxed_gpu(const unsigned* address);
 unsigned fetch_add_gpu(unsigned* address, unsigned value);
 void fence_system();
