@@ -187,8 +187,10 @@ class RowsInTiles {
 #pragma unroll
         for (unsigned k = 0; k < kBatch; ++k)
             if (owns(at, k)) codes[k] = output[vector(at, k)];
-        store_scales(at, ranks, [&](unsigned, unsigned, unsigned, std::uint64_t offset) {
-            return *reinterpret_cast<const unsigned*>(scales + offset);
+        const unsigned columns =
+            (a_.vectors_per_row / kLanesPerBlock<D> + 3) / 4; // of words; a row's last step has more
+        store_scales(at, ranks, [&](unsigned tile, unsigned, unsigned, std::uint64_t offset) {
+            return at.chunk * kTiles + tile < columns ? *reinterpret_cast<const unsigned*>(scales + offset) : 0;
         });
         store_codes(at, codes, ranks);
     }
