@@ -99,13 +99,12 @@ __global__ void __launch_bounds__(kMaxThreads) combine_kernel(const __grid_const
     load(0);
 
     // Offsets from a rank's base.
-    const unsigned rings = Relays && !a.shares.one_ring ? 2 : 1; // of units, and of their sums
     constexpr std::size_t kStageBytes = (N - 1) * kUnitBytes;
     const std::size_t flags = kControlBytes + current * a.generation_bytes;
     const std::size_t credits = flags + a.credits(channel), sum_credits = flags + a.credits(channels + channel);
     const std::size_t slots =
-        flags + a.credits((Relays ? 2 : 1) * channels) + channel * rings * a.stages * kStageBytes + lane * kVectorBytes;
-    const std::size_t sum_slots = slots + (rings - 1) * a.stages * kStageBytes;
+        flags + a.credits((Relays ? 2 : 1) * channels) + channel * std::size_t{a.channel_bytes} + lane * kVectorBytes;
+    const std::size_t sum_slots = slots + (Relays && !a.shares.one_ring ? a.stages * kStageBytes : 0);
     RingPosition pushed(a.stages, kStageBytes), summed = pushed, taken = pushed;
     const bool talks = lane < N && lane != rank; // to the peer of its number
     const Traffic units_sent{.total = talks ? steps_of(lane) : 0}, units_summed{.total = steps_of(rank)};

@@ -11,9 +11,9 @@ namespace {
 
 using namespace device;
 
-/// moe_dispatch relays where the fullest link then carries so many bytes less: 2.3 µs of 450 GB/s, about what the
-/// second hop takes.
-constexpr std::int64_t kDispatchRelaySaves = std::int64_t{1} << 20;
+/// moe_dispatch relays where the fullest link then carries so many bytes less: 128 fp4 rows of 7168 a rank, all of one,
+/// take 17 % less, where 256 of Zipf's would take 6 % more (4 ranks).
+constexpr std::int64_t kDispatchRelaySaves = std::int64_t{3} << 20;
 /// What a CTA's share of a link, of 132, carries while a piece is released: some 2 µs.
 constexpr std::int64_t kDispatchReleaseBytes = std::int64_t{6} << 10;
 /// moe_combine relays where that takes so many units (1.9 MiB) off the fullest link: 32 rows of 7168 a rank, all of
@@ -32,22 +32,27 @@ std::int64_t vectors_per_row(DType dtype, std::int64_t hidden_dim) {
 
 std::int64_t channels_of(const MoeLaunch& launch) { return std::int64_t{launch.ctas} * (launch.threads / kWarp); }
 
-/// The rings of all channels of a moe_combine.
+/// The rings of a moe_combine: of units, and of sums where those have their own.
 struct CombineRings {
     std::int64_t stages; // that fit, and are needed at most
     std::int64_t fewest; // it cannot do with less
+    std::int64_t channel_units;
     std::int64_t fewest_bytes;
 };
 CombineRings combine_rings(const CombineShares& shares, const Workspace& workspace, const MoeLaunch& launch) {
     const std::int64_t channels = channels_of(launch), turns = ceil_div(shares.turns, channels);
     const std::int64_t flags = kFlagsBytes * (1 + channels * (shares.relays ? 2 : 1));
-    const std::int64_t rings = channels * (shares.relays && !shares.one_ring ? 2 : 1);
-    const std::int64_t stage = std::int64_t{workspace.peers.world_size - 1} * kUnitBytes;
-    const std::int64_t room = (static_cast<std::int64_t>(generation_bytes(workspace)) - flags) / rings;
-    const std::int64_t fewest = std::min<std::int64_t>(turns, kCombineBehind + 1);
-    return {.stages = std::min(turns, std::min(room, std::int64_t{1} << 31) / stage), // RingPosition: 32 bits
+    const std::int64_t stage = (shares.relays && !shares.one_ring ? 2 : 1) * (workspace.peers.world_size - 1);
+    // Channels lie an odd number of units apart, and not as many as their rings take: 6 % (a multiple of four: up to
+    // 22 %; 3.5–14 MiB a rank, 4 ranks).
+    const auto apart = [&](std::int64_t stages) { return stages * stage + 1 + stages * stage % 2; };
+    const std::int64_t room = (static_cast<std::int64_t>(generation_bytes(workspace)) - flags) / channels / kUnitBytes;
+    const std::int64_t fit = (std::min(room, std::int64_t{1} << 22) - 2) / stage; // RingPosition: 32 bits of bytes
+    const std::int64_t stages = std::min(turns, fit), fewest = std::min<std::int64_t>(turns, kCombineBehind + 1);
+    return {.stages = stages,
             .fewest = fewest,
-            .fewest_bytes = flags + fewest * rings * stage};
+            .channel_units = apart(stages),
+            .fewest_bytes = flags + channels * (fewest * stage + 2) * kUnitBytes};
 }
 
 /// What both calls ask for.
@@ -159,11 +164,10 @@ MoeLaunch spread(std::int64_t vectors, int multiprocessors) {
     return launch;
 }
 
-/// Channels of some 4 to 12 turns, of which the rings hold more the fewer they are: 10–30 % faster than with a channel
-/// for each unit (64 to 256 rows of 7168 a rank, all of one, 4 ranks).
+/// Fewer channels than find room, of some 4 to 9 turns where there are not more: their rings are deeper (64 to 512 rows
+/// of 7168 a rank, all of one or Zipf's, take 5–30 % less than with a channel for each unit, 4 ranks).
 MoeLaunch spread_relays(std::int64_t turns, int multiprocessors) {
-    const std::int64_t warps =
-        std::clamp<std::int64_t>(ceil_div(turns, std::int64_t{multiprocessors} * 12), 4, kMaxThreads / kWarp);
+    const std::int64_t warps = std::clamp<std::int64_t>(ceil_div(turns, std::int64_t{multiprocessors} * 9), 4, 11);
     return {.ctas = static_cast<int>(std::clamp<std::int64_t>(ceil_div(turns, 4 * warps), 1, multiprocessors)),
             .threads = static_cast<int>(warps) * kWarp,
             .relays = true};
@@ -212,13 +216,14 @@ std::optional<std::string> unsupported(const MoeCombine& call, const Workspace& 
 
 /// As many CTAs as have something to do at once, each thread as much as it can have in flight: a CTA less is a flag
 /// less to wait for (3–5 % up to 256 rows of 7168, 2 ranks). CTAs of 256 threads, which were as fast or up to 10 %
-/// faster than of 512, but for very many rows in turns (2–3 %).
+/// faster than of 512, but for very many rows in turns (2–3 %), or relayed (in tiles 1–9 %, 4 ranks).
 MoeLaunch default_launch(const MoeDispatch& call, const Workspace& workspace, int multiprocessors) {
     const std::int64_t rows = most_tokens(call.tokens), vectors = vectors_per_row(call.dtype, call.hidden_dim);
+    const bool relays = saved_by_relays(call, workspace.peers.world_size) >= kDispatchRelaySaves;
     std::int64_t batches, warps; // a batch is what a warp has in flight
     if (deals_in_tiles(call)) {
         batches = ceil_div(rows, kTileRows) * (kTileRows / kBatch) * ceil_div(vectors, kWarp);
-        warps = 8;
+        warps = relays && ceil_div(batches, multiprocessors) > 64 ? 16 : 8;
     } else {
         batches = ceil_div(rows * vectors, std::int64_t{kWarp} * kBatch);
         const std::int64_t of_one = ceil_div(batches, multiprocessors);
@@ -227,7 +232,7 @@ MoeLaunch default_launch(const MoeDispatch& call, const Workspace& workspace, in
     MoeLaunch launch;
     launch.threads = static_cast<int>(warps) * kWarp;
     launch.ctas = static_cast<int>(std::clamp<std::int64_t>(ceil_div(batches, warps), 1, multiprocessors));
-    launch.relays = saved_by_relays(call, workspace.peers.world_size) >= kDispatchRelaySaves;
+    launch.relays = relays;
     return launch;
 }
 
@@ -264,7 +269,9 @@ MoeArguments moe_arguments(const MoeCombine& call, const Workspace& workspace, c
     a.input = call.input;
     a.output[workspace.peers.rank] = call.output;
     a.shares = combine_shares(call, workspace.peers.world_size, launch.relays);
-    a.stages = static_cast<int>(combine_rings(a.shares, workspace, launch).stages);
+    const CombineRings rings = combine_rings(a.shares, workspace, launch);
+    a.stages = static_cast<int>(rings.stages);
+    a.channel_bytes = static_cast<unsigned>(rings.channel_units * kUnitBytes);
     return a;
 }
 

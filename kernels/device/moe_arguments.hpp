@@ -57,7 +57,8 @@ struct MoeArguments {
     std::size_t generation_bytes;
     unsigned first[kMaxWorldSize + 1]; // of the vectors of each rank's rows among all ranks'; then their end
     unsigned vectors_per_row;
-    int stages; // moe_combine: of each ring
+    int stages;             // moe_combine: of each ring
+    unsigned channel_bytes; // moe_combine: of a channel's rings
     bool swizzled_scales;
     DispatchRelay dispatch_relay;
     CombineShares shares;

@@ -112,9 +112,9 @@ TEST_CASE("combine: rows that do not fit into the ring travel on credit") {
             for (const std::size_t stages : {2, 3}) {
                 for (const bool relays : {false, true}) {
                     const MoeLaunch launch{.ctas = 1, .threads = 64, .relays = relays};
-                    const std::size_t rings = relays ? 4 : 2; // of two channels
+                    const std::size_t rings = relays ? 2 : 1, channel = stages * rings * (size - 1) + 2; // of two
                     const std::size_t generation =
-                        device::kFlagsBytes * (1 + rings) + stages * rings * (size - 1) * device::kUnitBytes;
+                        device::kFlagsBytes * (1 + 2 * rings) + 2 * channel * device::kUnitBytes;
                     CombineTensors tensors({.hidden_dim = 512, .tokens = tokens}, size, stages);
                     check_combine(tensors, launch, stages + tokens[0],
                                   kControlBytes + 2 * (generation + device::kUnitBytes));
