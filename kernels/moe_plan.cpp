@@ -42,7 +42,8 @@ struct CombineRings {
 CombineRings combine_rings(const CombineShares& shares, const Workspace& workspace, const MoeLaunch& launch) {
     const std::int64_t channels = channels_of(launch), turns = ceil_div(shares.turns, channels);
     const std::int64_t flags = kFlagsBytes * (1 + channels * (shares.relays ? 2 : 1));
-    const std::int64_t stage = (shares.relays && !shares.one_ring ? 2 : 1) * (workspace.peers.world_size - 1);
+    const std::int64_t stage =
+        std::int64_t{shares.relays && !shares.one_ring ? 2 : 1} * (workspace.peers.world_size - 1);
     // Channels lie an odd number of units apart, and not as many as their rings take: 6 % (a multiple of four: up to
     // 22 %; 3.5–14 MiB a rank, 4 ranks).
     const auto apart = [&](std::int64_t stages) { return stages * stage + 1 + stages * stage % 2; };

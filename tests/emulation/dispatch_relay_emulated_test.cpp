@@ -53,11 +53,21 @@ bool relays(const MoeDispatch& call, int world) {
     return default_launch(call, workspace, 132).relays;
 }
 
-/// Just enough rows to relay some, in the proportions of `tokens`.
+/// Bytes that relays take off the fullest link.
+std::int64_t saved(const MoeDispatch& call, int world) {
+    const auto [fewest, most] = std::minmax_element(call.tokens.begin(), call.tokens.begin() + world);
+    const auto elements = call.hidden_dim;
+    const std::int64_t row_bytes = call.quant == Quant::none  ? elements * static_cast<int>(element_size(call.dtype))
+                                   : call.quant == Quant::fp8 ? elements
+                                                              : elements * 9 / 16;
+    return (fullest(call.tokens, world, *most) - fullest(call.tokens, world, *fewest)) / (world - 1) * row_bytes;
+}
+
+/// Rows of which some pieces are relayed, in the proportions of `tokens`.
 MoeDispatch relayed(MoeDispatch call, int world, const TokensPerRank& tokens) {
     for (std::int64_t factor = 1;; ++factor) {
         for (std::size_t rank = 0; rank < tokens.size(); ++rank) call.tokens[rank] = factor * tokens[rank];
-        if (relays(call, world)) return call;
+        if (saved(call, world) >= 1 << 20) return call;
     }
 }
 
@@ -162,24 +172,24 @@ std::optional<WaitTimeout> timeout_at(const EmulatedWorld& world, std::size_t ra
 
 } // namespace
 
-TEST_CASE("rows are relayed where the fullest link is spared a MiB, and no more of them than that takes") {
+TEST_CASE("rows are relayed where the fullest link is spared 3 MiB, and no more of them than that takes") {
     const auto relay = [](Quant quant, const TokensPerRank& tokens, int world) {
         return relays({.quant = quant, .hidden_dim = 4096, .tokens = tokens}, world);
     };
     // 8 KiB a row. One rank of n has all R: (n − 2) R fewer.
-    CHECK(relay(Quant::none, {64}, 4));
-    CHECK_FALSE(relay(Quant::none, {0, 0, 63}, 4));
-    CHECK(relay(Quant::none, {0, 22}, 8));
-    CHECK_FALSE(relay(Quant::none, {0, 21}, 8));
+    CHECK(relay(Quant::none, {192}, 4));
+    CHECK_FALSE(relay(Quant::none, {0, 0, 191}, 4));
+    CHECK(relay(Quant::none, {0, 64}, 8));
+    CHECK_FALSE(relay(Quant::none, {0, 63}, 8));
     CHECK_FALSE(relay(Quant::none, {1 << 20, 0}, 2));
     // 4 KiB and 2304 bytes.
-    CHECK(relay(Quant::fp8, {128}, 4));
-    CHECK_FALSE(relay(Quant::fp8, {127}, 4));
-    CHECK(relay(Quant::fp4, {228}, 4));
-    CHECK_FALSE(relay(Quant::fp4, {227}, 4));
-    // The hot ranks pass on each other's: 2/3 (4 × 96 − 192) = 128 rows fewer.
-    CHECK(relay(Quant::none, {96, 96}, 4));
-    CHECK_FALSE(relay(Quant::none, {95, 95}, 4));
+    CHECK(relay(Quant::fp8, {384}, 4));
+    CHECK_FALSE(relay(Quant::fp8, {383}, 4));
+    CHECK(relay(Quant::fp4, {683}, 4));
+    CHECK_FALSE(relay(Quant::fp4, {682}, 4));
+    // The hot ranks pass on each other's: 2/3 (4 × 288 − 576) = 384 rows fewer.
+    CHECK(relay(Quant::none, {288, 288}, 4));
+    CHECK_FALSE(relay(Quant::none, {287, 287}, 4));
     for (const int world : {2, 4, 8})
         CHECK_FALSE(relay(Quant::none, tokens_of(Distribution::even, world, 100000), world));
 
@@ -188,14 +198,14 @@ TEST_CASE("rows are relayed where the fullest link is spared a MiB, and no more 
         const int world = 2 << i % 3;
         TokensPerRank tokens{};
         for (int rank = 0; rank < world; ++rank)
-            tokens[static_cast<std::size_t>(rank)] = static_cast<std::int64_t>(random() / 7 % 200);
+            tokens[static_cast<std::size_t>(rank)] = static_cast<std::int64_t>(random() / 7 % 600);
         const std::int64_t most = *std::ranges::max_element(tokens);
         const std::int64_t fewest = *std::min_element(tokens.begin(), tokens.begin() + world);
         std::int64_t least = fullest(tokens, world, most);
         for (std::int64_t other = 0; other <= most; ++other) least = std::min(least, fullest(tokens, world, other));
         INFO(describe(tokens, world));
-        const std::int64_t saved = (fullest(tokens, world, most) - least) / (world - 1) * 8192;
-        CHECK(relay(Quant::none, tokens, world) == (saved >= 1 << 20));
+        const std::int64_t spared = (fullest(tokens, world, most) - least) / (world - 1) * 8192;
+        CHECK(relay(Quant::none, tokens, world) == (spared >= 3 << 20));
         if (world == 2) continue;
         CHECK(fullest(tokens, world, fewest) == least); // so many are direct
         if (fewest < most) CHECK(fullest(tokens, world, fewest + 1) > least);
