@@ -67,7 +67,7 @@ std::int64_t saved(const MoeDispatch& call, int world) {
 MoeDispatch relayed(MoeDispatch call, int world, const TokensPerRank& tokens) {
     for (std::int64_t factor = 1;; ++factor) {
         for (std::size_t rank = 0; rank < tokens.size(); ++rank) call.tokens[rank] = factor * tokens[rank];
-        if (saved(call, world) >= 1 << 20) return call;
+        if (saved(call, world) >= 1 << 19) return call;
     }
 }
 

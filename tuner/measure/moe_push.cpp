@@ -49,7 +49,8 @@ class Push : public Candidate {
     }
     std::string detail(const CallTensors& tensors) const override {
         const MoeLaunch launch = launch_for(tensors);
-        return "ctas=" + std::to_string(launch.ctas) + ",threads=" + std::to_string(launch.threads);
+        return "ctas=" + std::to_string(launch.ctas) + ",threads=" + std::to_string(launch.threads) +
+               (launch.relays ? ",relays" : "");
     }
 
   private:
