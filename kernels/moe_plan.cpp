@@ -239,7 +239,7 @@ MoeLaunch default_launch(const MoeDispatch& call, const Workspace& workspace, in
 
 MoeLaunch default_launch(const MoeCombine& call, const Workspace& workspace, int multiprocessors) {
     const int world = workspace.peers.world_size;
-    if (world < 2) return {}; // unsupported() will say so
+    if (world < 2 || world > kMaxWorldSize) return {}; // unsupported() will say so
     const bool relays = units_into_fullest(call, world, false) - units_into_fullest(call, world, true) >= kFewestSaved;
     const CombineShares shares = combine_shares(call, world, relays);
     MoeLaunch launch = relays ? spread_relays(shares.turns, multiprocessors)

@@ -214,6 +214,11 @@ TEST_CASE("what cannot run is refused before any launch, with the reason") {
                     {.ctas = 132, .threads = 512}),
              "workspace");
     CHECK_THROWS_AS(moe_combine(combine, workspace, {.ctas = 1, .threads = 33}, nullptr), std::invalid_argument);
+    for (const int world_size : {1, 9}) {
+        Workspace other = workspace;
+        other.peers.world_size = world_size;
+        contains(unsupported(combine, other, default_launch(combine, other, 132)).value_or(""), "is not 2, 4 or 8");
+    }
     // A rank without tokens needs no input to dispatch and no output to combine into.
     CHECK(reason(dispatch, [](auto& call) { call.tokens = {0, 2}, call.input = nullptr; }) == "");
     CHECK(reason(combine, [](auto& call) { call.tokens = {0, 2}, call.output = nullptr; }) == "");
