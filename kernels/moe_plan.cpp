@@ -18,7 +18,7 @@ constexpr std::int64_t kDispatchRelaySaves = std::int64_t{3} << 20;
 constexpr std::int64_t kDispatchReleaseBytes = std::int64_t{6} << 10;
 /// moe_combine relays where that takes so many units (1.9 MiB) off the fullest link: 32 rows of 7168 a rank, all of
 /// one, take 25 % less, 64 of Zipf's 5 %; 16 and 32 would take 12 and 8 % more (4 ranks).
-constexpr std::int64_t kFewestSaved = 3800;
+constexpr std::int64_t kCombineRelaySaves = 3800;
 
 std::int64_t most_tokens(const TokensPerRank& tokens) { return *std::max_element(tokens.begin(), tokens.end()); }
 
@@ -240,7 +240,8 @@ MoeLaunch default_launch(const MoeDispatch& call, const Workspace& workspace, in
 MoeLaunch default_launch(const MoeCombine& call, const Workspace& workspace, int multiprocessors) {
     const int world = workspace.peers.world_size;
     if (world < 2 || world > kMaxWorldSize) return {}; // unsupported() will say so
-    const bool relays = units_into_fullest(call, world, false) - units_into_fullest(call, world, true) >= kFewestSaved;
+    const bool relays =
+        units_into_fullest(call, world, false) - units_into_fullest(call, world, true) >= kCombineRelaySaves;
     const CombineShares shares = combine_shares(call, world, relays);
     MoeLaunch launch = relays ? spread_relays(shares.turns, multiprocessors)
                               : spread(std::int64_t{shares.turns} * kWarp, multiprocessors);

@@ -5,7 +5,6 @@
 
 #include <doctest/doctest.h>
 
-#include <deque>
 #include <random>
 
 using namespace crossover;
@@ -101,63 +100,28 @@ struct Sequence {
     int world_size = 8;
     int count = 6;
 
-    /// What goes wrong; empty if nothing does. Dispatches share one output: what the next kernel reads of it counts.
+    /// What goes wrong; empty if nothing does.
     std::string outcome(emulation::Options options) const {
         std::minstd_rand random(static_cast<unsigned>(options.seed));
         const auto pick = [&](std::size_t choices) { return random() / 7 % choices; };
-        EmulatedWorld world(world_size, std::move(options), std::size_t{256} << 10);
-        MoeResults outputs;
-        for (int rank = 0; rank < world_size; ++rank) outputs.add(std::size_t{4} << 20, 0);
-        std::deque<DispatchTensors> dispatches;
-        std::deque<CombineTensors> combines;
-        std::deque<CallTensors> all_reduces;
+        MoeSequence calls(world_size, std::move(options), std::size_t{256} << 10, std::size_t{4} << 20, 0);
+        const auto splits = uneven_splits(world_size);
         for (int i = 0; i < count; ++i) {
             const auto seed = static_cast<std::uint64_t>(i);
             MoeLaunch launch{.ctas = 2 + static_cast<int>(pick(3)), .threads = 64 << pick(2), .pdl = pick(4) != 0};
-            const auto splits = uneven_splits(world_size);
             const std::size_t kind = pick(5);
             launch.relays = i == 0 || kind < 2;
-            if (i == 0 || kind < 3) {
+            if (launch.relays || kind == 2) {
                 MoeDispatch shape{.quant = pick(3) == 0 ? Quant::fp8 : Quant::none, .hidden_dim = 4096};
-                const TokensPerRank& tokens = splits[pick(splits.size())];
-                if (launch.relays)
-                    shape = relayed(shape, world_size, tokens);
-                else
-                    shape.tokens = tokens;
-                DispatchTensors& tensors = dispatches.emplace_back(shape, world_size, seed);
-                for (int rank = 0; rank < world_size; ++rank) {
-                    const auto at = static_cast<std::size_t>(rank);
-                    cudaStream_t const stream = &world.streams[at];
-                    moe_dispatch(tensors.call_of(rank, outputs), world.workspaces[at], launch, stream);
-                    enqueue_copy(outputs.of(rank).output, tensors.of(rank).read_output, stream);
-                }
+                shape.tokens = splits[pick(splits.size())];
+                calls.dispatch(launch.relays ? relayed(shape, world_size, shape.tokens) : shape, seed, launch);
             } else if (kind == 3) {
-                combines.emplace_back(MoeCombine{.hidden_dim = 512, .tokens = splits[0]}, world_size, seed)
-                    .enqueue(world, launch);
+                calls.combine({.hidden_dim = 512, .tokens = splits[0]}, seed, launch);
             } else {
-                FusedAllReduce shape;
-                shape.num_tokens = 3;
-                shape.hidden_dim = 256;
-                world.enqueue(i % 2 ? Fused::oneshot : Fused::twoshot, all_reduces.emplace_back(shape, world_size, 1),
-                              {.cluster_size = 1, .clusters = 2, .threads = 32});
+                calls.all_reduce(i % 2 ? Fused::oneshot : Fused::twoshot);
             }
         }
-        try {
-            world.machine.run();
-        } catch (const emulation::EmulationError& error) {
-            return error.what();
-        }
-        if (const auto timeout = world.timeout()) return to_string(*timeout);
-        for (DispatchTensors& tensors : dispatches) {
-            const auto expected = tensors.gathered_then_quantized();
-            for (const auto& of : tensors.ranks)
-                if (of.read_output != expected.output) return "wrong values dispatched";
-        }
-        for (const CombineTensors& tensors : combines)
-            if (tensors.wrong() != 0) return "wrong sums";
-        for (const CallTensors& tensors : all_reduces)
-            if (tensors.ranks_that_differ(all_reduces[0]) != 0) return "wrong all-reduce";
-        return "";
+        return calls.outcome();
     }
 
     std::string first_failure(emulation::Options options, int tries) const {

@@ -7,6 +7,7 @@
 #include "tests/support/moe_calls.hpp"
 
 #include <algorithm>
+#include <deque>
 
 namespace crossover::testing {
 
@@ -183,6 +184,72 @@ struct CombineTensors : MoeResults {
         }
         return wrong;
     }
+};
+
+/// Calls of all kinds on one workspace, all enqueued at once. Dispatches share one output, as in a serving engine: only
+/// what its stream's next kernel reads of it counts.
+class MoeSequence {
+  public:
+    /// Of the largest dispatch: `output_bytes` and `scale_bytes`.
+    MoeSequence(int world_size, emulation::Options options, std::size_t workspace_bytes, std::size_t output_bytes,
+                std::size_t scale_bytes)
+        : world_(world_size, std::move(options), workspace_bytes) {
+        for (int rank = 0; rank < world_size; ++rank) outputs_.add(output_bytes, scale_bytes);
+    }
+
+    void dispatch(const MoeDispatch& shape, std::uint64_t seed, const MoeLaunch& launch) {
+        DispatchTensors& tensors = dispatches_.emplace_back(shape, world_.size(), seed);
+        for (int rank = 0; rank < world_.size(); ++rank) {
+            const auto at = static_cast<std::size_t>(rank);
+            cudaStream_t const stream = &world_.streams[at];
+            moe_dispatch(tensors.call_of(rank, outputs_), world_.workspaces[at], launch, stream);
+            enqueue_copy(outputs_.of(rank).output, tensors.of(rank).read_output, stream);
+            enqueue_copy(outputs_.of(rank).scales, tensors.of(rank).read_scales, stream);
+        }
+    }
+    void combine(const MoeCombine& shape, std::uint64_t seed, const MoeLaunch& launch) {
+        combines_.emplace_back(shape, world_.size(), seed).enqueue(world_, launch);
+    }
+    /// The same values every time.
+    void all_reduce(Fused algorithm) {
+        FusedAllReduce shape;
+        shape.num_tokens = 3;
+        shape.hidden_dim = 256;
+        world_.enqueue(algorithm, all_reduces_.emplace_back(shape, world_.size(), 1),
+                       {.cluster_size = 1, .clusters = 2, .threads = 32});
+    }
+
+    /// What goes wrong; empty if nothing does.
+    std::string outcome() {
+        try {
+            world_.machine.run();
+        } catch (const emulation::EmulationError& error) {
+            return error.what();
+        }
+        if (const auto timeout = world_.timeout()) return to_string(*timeout);
+        for (DispatchTensors& tensors : dispatches_) {
+            const auto expected = tensors.gathered_then_quantized();
+            for (const auto& of : tensors.ranks) {
+                if (of.read_output != expected.output) return "wrong values dispatched";
+                for (std::size_t at = 0; at < expected.scales.size(); ++at) // padding is what an earlier call left
+                    if (expected.scales[at] != kPoison && of.read_scales[at] != expected.scales[at])
+                        return "wrong scales dispatched";
+            }
+        }
+        for (const CombineTensors& tensors : combines_)
+            if (tensors.wrong() != 0) return "wrong sums";
+        for (const CallTensors& tensors : all_reduces_)
+            if (tensors.ranks_that_differ(all_reduces_[0]) != 0) return "wrong all-reduce";
+        if (!all_reduces_.empty()) all_reduces_[0].check_against_reference();
+        return "";
+    }
+
+  private:
+    EmulatedWorld world_;
+    MoeResults outputs_;
+    std::deque<DispatchTensors> dispatches_;
+    std::deque<CombineTensors> combines_;
+    std::deque<CallTensors> all_reduces_;
 };
 
 } // namespace crossover::testing

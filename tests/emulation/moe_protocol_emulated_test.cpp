@@ -5,7 +5,6 @@
 
 #include <doctest/doctest.h>
 
-#include <deque>
 #include <random>
 
 using namespace crossover;
@@ -24,18 +23,13 @@ struct Sequence {
     bool dispatches = true, combines = true;
     std::vector<TokensPerRank> tokens = {};
 
-    /// What goes wrong in `count` random calls, all enqueued at once; empty if nothing does. Dispatches share one
-    /// output, as in a serving engine: only what its stream's next kernel reads of it counts.
+    /// What goes wrong in `count` random calls; empty if nothing does.
     std::string outcome(emulation::Options options) const {
         std::minstd_rand random(static_cast<unsigned>(options.seed));
         const auto pick = [&](std::size_t choices) { return random() / 7 % choices; };
         const std::vector<TokensPerRank> choices = tokens.empty() ? splits(world_size, 3) : tokens;
-        EmulatedWorld world(world_size, std::move(options), small_workspace(world_size));
-        MoeResults outputs; // of the largest dispatch
-        for (int rank = 0; rank < world_size; ++rank) outputs.add(std::size_t{128} << 10, std::size_t{32} << 10);
-        std::deque<DispatchTensors> dispatches_made;
-        std::deque<CombineTensors> combines_made;
-        std::deque<CallTensors> all_reduces_made;
+        MoeSequence calls(world_size, std::move(options), small_workspace(world_size), std::size_t{128} << 10,
+                          std::size_t{32} << 10);
         for (int i = 0; i < count; ++i) {
             const std::size_t kind = pick(5);
             const auto seed = static_cast<std::uint64_t>(i);
@@ -43,54 +37,16 @@ struct Sequence {
                                    .threads = 32 * (1 + static_cast<int>(pick(2))),
                                    .pdl = pick(4) != 0,
                                    .relays = world_size > 2 && pick(3) != 0};
-            if (kind < 2 && dispatches) {
-                DispatchTensors& tensors = dispatches_made.emplace_back(
-                    MoeDispatch{
-                        .quant = kQuants[pick(3)].value, .hidden_dim = 80, .tokens = choices[pick(choices.size())]},
-                    world_size, seed);
-                for (int rank = 0; rank < world_size; ++rank) {
-                    cudaStream_t const stream = &world.streams[static_cast<std::size_t>(rank)];
-                    moe_dispatch(tensors.call_of(rank, outputs), world.workspaces[static_cast<std::size_t>(rank)],
-                                 launch, stream);
-                    enqueue_copy(outputs.of(rank).output, tensors.of(rank).read_output, stream);
-                    enqueue_copy(outputs.of(rank).scales, tensors.of(rank).read_scales, stream);
-                }
-            } else if (kind < 4 && combines) {
-                combines_made
-                    .emplace_back(MoeCombine{.hidden_dim = 512, .tokens = choices[pick(choices.size())]}, world_size,
-                                  seed)
-                    .enqueue(world, launch);
-            } else if (all_reduces) {
-                FusedAllReduce shape;
-                shape.num_tokens = 3;
-                shape.hidden_dim = 256;
-                world.enqueue(i % 2 ? Fused::oneshot : Fused::twoshot,
-                              all_reduces_made.emplace_back(shape, world_size, 1),
-                              {.cluster_size = 1, .clusters = 2, .threads = 32});
-            }
+            if (kind < 2 && dispatches)
+                calls.dispatch(
+                    {.quant = kQuants[pick(3)].value, .hidden_dim = 80, .tokens = choices[pick(choices.size())]}, seed,
+                    launch);
+            else if (kind < 4 && combines)
+                calls.combine({.hidden_dim = 512, .tokens = choices[pick(choices.size())]}, seed, launch);
+            else if (all_reduces)
+                calls.all_reduce(i % 2 ? Fused::oneshot : Fused::twoshot);
         }
-        try {
-            world.machine.run();
-        } catch (const emulation::EmulationError& error) {
-            return error.what();
-        }
-        if (const auto timeout = world.timeout()) return to_string(*timeout);
-        for (DispatchTensors& tensors : dispatches_made) {
-            const auto expected = tensors.gathered_then_quantized();
-            for (const auto& of : tensors.ranks) {
-                if (of.read_output != expected.output) return "wrong values dispatched";
-                for (std::size_t at = 0; at < expected.scales.size();
-                     ++at) // padding is what an earlier call left there
-                    if (expected.scales[at] != kPoison && of.read_scales[at] != expected.scales[at])
-                        return "wrong scales dispatched";
-            }
-        }
-        for (const CombineTensors& tensors : combines_made)
-            if (tensors.wrong() != 0) return "wrong sums";
-        for (const CallTensors& tensors : all_reduces_made)
-            if (tensors.ranks_that_differ(all_reduces_made[0]) != 0) return "wrong all-reduce";
-        if (!all_reduces_made.empty()) all_reduces_made[0].check_against_reference();
-        return "";
+        return calls.outcome();
     }
 
     std::string first_failure(const emulation::Options& options, int tries = 12) const {
