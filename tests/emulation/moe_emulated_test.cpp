@@ -93,6 +93,39 @@ TEST_CASE("dispatch and combine as launched by default") {
         }
 }
 
+TEST_CASE("default launches on 132 multiprocessors: rows of 7168, four ranks") {
+    Workspace workspace;
+    workspace.peers.world_size = 4;
+    workspace.bytes = std::size_t{64} << 20;
+    const auto is = [&](const auto& call, const MoeLaunch& expected) {
+        const MoeLaunch launch = default_launch(call, workspace, 132);
+        INFO(describe(call, 4) << ": ctas " << launch.ctas << " threads " << launch.threads << " relays "
+                               << launch.relays);
+        CHECK(launch == expected);
+    };
+    const auto combine = [](Distribution distribution, std::int64_t mean) {
+        return MoeCombine{.hidden_dim = 7168, .tokens = tokens_of(distribution, 4, mean)};
+    };
+    is(combine(Distribution::even, 16), {.ctas = 112, .threads = 128});  // 448 units, one each
+    is(combine(Distribution::even, 256), {.ctas = 132, .threads = 448}); // 7168 units in four turns of 1848
+    is(combine(Distribution::even, 512), {.ctas = 132, .threads = 512});
+    is(combine(Distribution::one_hot, 16), {.ctas = 128, .threads = 448});
+    is(combine(Distribution::one_hot, 32), {.ctas = 75, .threads = 128, .relays = true}); // 1195 units: a third
+    is(combine(Distribution::one_hot, 64), {.ctas = 132, .threads = 128, .relays = true});
+    is(combine(Distribution::one_hot, 256), {.ctas = 132, .threads = 288, .relays = true});
+    is(combine(Distribution::one_hot, 4096), {.ctas = 132, .threads = 352, .relays = true});
+    CHECK_FALSE(default_launch(combine(Distribution::zipf, 32), workspace, 132).relays);
+    CHECK(default_launch(combine(Distribution::zipf, 64), workspace, 132).relays);
+
+    const auto dispatch = [](Distribution distribution, std::int64_t mean) {
+        return MoeDispatch{.quant = Quant::fp4, .hidden_dim = 7168, .tokens = tokens_of(distribution, 4, mean)};
+    };
+    is(dispatch(Distribution::even, 4096), {.ctas = 132, .threads = 256});
+    is(dispatch(Distribution::zipf, 256), {.ctas = 132, .threads = 256});
+    is(dispatch(Distribution::one_hot, 128), {.ctas = 132, .threads = 256, .relays = true});
+    is(dispatch(Distribution::one_hot, 1024), {.ctas = 132, .threads = 512, .relays = true});
+}
+
 TEST_CASE("combine: every dtype and split gives the sum in rank order, rounded once") {
     std::uint64_t seed = 100;
     for (const int size : {2, 4, 8})
