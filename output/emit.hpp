@@ -48,7 +48,7 @@ struct EngineOptions {
 
 /// vLLM's two dicts, FI_ALLREDUCE_FUSION_MAX_SIZE_MB and _FI_ALLREDUCE_ONE_SHOT_MAX_SIZES_MB: compute capability →
 /// world size → MiB, compared as tokens × hidden × element size <= MiB × 1024². What was not measured is left out.
-/// @throws InputError if tables of one compute capability differ and on_conflict is `refuse`
+/// @throws InputError if tables of one compute capability differ and on_conflict is `refuse`, or one has no such cell
 std::string emit_vllm(std::span<const Table> tables, const EngineOptions& options);
 
 /// One line `--compilation-config '{…}'` that gives one model on one world size its limit, floored to whole tokens.

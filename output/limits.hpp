@@ -1,10 +1,13 @@
 #pragma once
 /// A cell's limits as an engine understands them: one cut each, nothing where nothing is known, 0 where never.
 
+#include "output/emit.hpp"
+#include "tuner/error.hpp"
 #include "tuner/table.hpp"
 
 #include <algorithm>
 #include <optional>
+#include <string>
 
 namespace crossover {
 
@@ -55,5 +58,26 @@ struct Claim {
     const Table* table;
     const Cell* cell; // nullptr: not in that table
 };
+
+/// The cell from which an engine that knows one pattern, dtype and quant mode has its limits.
+inline CellKey engine_key(const EngineOptions& options, int world_size) {
+    return {.dtype = options.dtype, .quant = options.quant, .world_size = world_size};
+}
+
+/// Refuses a table with no cell of the keys that emit's `form` reads: all of it would say "not measured".
+template <class IsRead>
+void require_cell(const Table& table, const std::string& form, const std::string& wanted, const std::string& remedy,
+                  IsRead is_read) {
+    for (const Cell& cell : table.cells)
+        if (is_read(cell.key)) return;
+    throw InputError("emit " + form, "the table for " + table.fingerprint.sku + " has no cell for " + wanted, remedy);
+}
+/// The same where it reads engine_key()'s cells.
+inline void require_cell(const Table& table, const std::string& form, const EngineOptions& options) {
+    require_cell(table, form,
+                 "dtype " + std::string(to_string(options.dtype)) + ", quant " + std::string(to_string(options.quant)),
+                 "name another --dtype or --quant",
+                 [&](const CellKey& key) { return key == engine_key(options, key.world_size); });
+}
 
 } // namespace crossover

@@ -66,19 +66,10 @@ void add_entries(Dicts& dicts, const Cell& cell, const std::vector<std::int64_t>
 std::string emit_sglang(const Table& table, const EngineOptions& options) {
     if (options.hidden_dims.empty())
         throw InputError("emit sglang", "SGLang's limit is in tokens and depends on the model", "pass --hidden-dim");
+    require_cell(table, "sglang", options);
     Dicts dicts;
-    bool any = false;
-    for (const Cell& cell : table.cells) {
-        if (cell.key != CellKey{.dtype = options.dtype, .quant = options.quant, .world_size = cell.key.world_size})
-            continue;
-        add_entries(dicts, cell, options.hidden_dims);
-        any = true;
-    }
-    if (!any)
-        throw InputError("emit sglang",
-                         "the table has no cell for dtype " + std::string(to_string(options.dtype)) + ", quant " +
-                             std::string(to_string(options.quant)),
-                         "name another --dtype or --quant");
+    for (const Cell& cell : table.cells)
+        if (cell.key == engine_key(options, cell.key.world_size)) add_entries(dicts, cell, options.hidden_dims);
     return "# Written by `crossover emit sglang` from dtype " + std::string(to_string(options.dtype)) + ", quant " +
            std::string(to_string(options.quant)) + ".\n# " + machine_text(table.fingerprint) + "; " +
            origin_text(table) +

@@ -3,6 +3,7 @@
 #include "output/limits.hpp"
 #include "tuner/error.hpp"
 
+#include <algorithm>
 #include <array>
 #include <map>
 
@@ -25,6 +26,14 @@ constexpr std::array kFusions{Fusion{"NONE", Pattern::allreduce, Quant::none},
                               Fusion{"RESIDUAL_RMS_NORM", Pattern::allreduce_residual_rmsnorm, Quant::none},
                               Fusion{"RESIDUAL_RMS_NORM_QUANT_FP8", Pattern::allreduce_residual_rmsnorm, Quant::fp8},
                               Fusion{"RESIDUAL_RMS_NORM_QUANT_NVFP4", Pattern::allreduce_residual_rmsnorm, Quant::fp4}};
+
+CellKey key_of(const Fusion& fusion, const EngineOptions& options, int world_size) {
+    return {fusion.pattern, options.dtype, fusion.quant, world_size};
+}
+bool is_read(const CellKey& key, const EngineOptions& options) {
+    return std::any_of(kFusions.begin(), kFusions.end(),
+                       [&](const Fusion& fusion) { return key == key_of(fusion, options, key.world_size); });
+}
 
 /// TensorRT-LLM knows two: what is older than Blackwell reads 90, the rest 100.
 int sm_of(const Table& table) { return std::stoi(table.fingerprint.compute_capability) < 10 ? 90 : 100; }
@@ -79,7 +88,7 @@ std::string array_of(int sm, std::span<const Table* const> tables, const EngineO
     for (const int world_size : kWorldSizes) {
         out += "    { // TP=" + std::to_string(world_size) + "\n";
         for (const Fusion& fusion : kFusions) {
-            const CellKey key{fusion.pattern, options.dtype, fusion.quant, world_size};
+            const CellKey key = key_of(fusion, options, world_size);
             std::vector<Claim> claims;
             for (const Table* table : tables) claims.push_back({table, find_cell(*table, key)});
             out += std::string("        { // Fusion=") + fusion.name + "\n" + rows(claims, key, options.on_conflict) +
@@ -128,6 +137,8 @@ std::string emit_tensorrt_llm(std::span<const Table> tables, const EngineOptions
     std::string out =
         "// Written by `crossover emit tensorrt-llm` for customAllReduceUtils.h: emit it again, do not edit it.\n";
     for (const Table& table : tables) {
+        require_cell(table, "tensorrt-llm", "dtype " + std::string(to_string(options.dtype)) + " that it reads",
+                     "name another --dtype", [&](const CellKey& key) { return is_read(key, options); });
         by_sm[sm_of(table)].push_back(&table);
         out += "// SM" + std::to_string(sm_of(table)) + ", dtype " + std::string(to_string(options.dtype)) + ": " +
                machine_text(table.fingerprint) + "; " + origin_text(table) + "\n";

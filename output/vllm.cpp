@@ -119,7 +119,7 @@ std::map<int, Capability> merge_tables(std::span<const Table> tables, const Engi
         for (const Table* table : same)
             for (const Cell& cell : table->cells) world_sizes.insert(cell.key.world_size);
         for (const int world_size : world_sizes) {
-            const CellKey key{.dtype = options.dtype, .quant = options.quant, .world_size = world_size};
+            const CellKey key = engine_key(options, world_size);
             std::vector<Claim> claims;
             for (const Table* table : same) claims.push_back({table, find_cell(*table, key)});
             merged[capability][world_size] = merge(claims, key, options.on_conflict);
@@ -161,6 +161,7 @@ std::string dict(const std::string& name, const std::map<int, Capability>& capab
 
 std::string emit_vllm(std::span<const Table> tables, const EngineOptions& options) {
     if (tables.empty()) throw InputError("emit vllm", "no table", "name at least one table.yaml");
+    for (const Table& table : tables) require_cell(table, "vllm", options);
     const std::map<int, Capability> capabilities = merge_tables(tables, options);
 
     std::string out = comment("Written by `crossover emit vllm` for vLLM's allreduce_rms_fusion.py.");
@@ -177,7 +178,7 @@ std::string emit_vllm(std::span<const Table> tables, const EngineOptions& option
 
 std::string emit_vllm_config(const Table& table, const EngineOptions& options, int world_size,
                              std::int64_t hidden_dim) {
-    const CellKey key{.dtype = options.dtype, .quant = options.quant, .world_size = world_size};
+    const CellKey key = engine_key(options, world_size);
     const Cell* cell = find_cell(table, key);
     const std::optional<std::uint64_t> limit =
         cell == nullptr ? std::nullopt : fused_limit(for_hidden_dim(*cell, hidden_dim));

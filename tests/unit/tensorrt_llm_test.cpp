@@ -101,8 +101,9 @@ TEST_CASE("Blackwell's is another array; one that differs within an SM is refuse
     Table gb300 = test::empty_table("NVIDIA GB300", "10.3");
     gb300.cells = {test::measured_cell(2, 1 << 21, 1 << 21)};
     Table a100 = test::empty_table("NVIDIA A100", "8.0");
+    a100.cells = {test::measured_cell(4, 1 << 20, 2 << 20)};
     const std::string both = emit_tensorrt_llm(std::array{a100, b200}, {});
-    CHECK(at(entries_of(both, "kStrategiesSM90"), 0, 1, 0, 0).emitted == -1);
+    CHECK(at(entries_of(both, "kStrategiesSM90"), 0, 1, 6, 0).emitted == -1);
     CHECK(at(entries_of(both, "kStrategiesSM100"), 0, 1, 6, 0).emitted == 4);
     CHECK(at(entries_of(both, "kStrategiesSM100"), 0, 1, 0, 0).emitted == -1); // 256 B, below the samples
 
@@ -114,6 +115,8 @@ TEST_CASE("Blackwell's is another array; one that differs within an SM is refuse
     CHECK(at(entries, 0, 1, 6, 7).emitted == -1); // 2 MiB: twoshot on one, oneshot on the other
     CHECK(at(entries, 0, 1, 6, 8).emitted == 0);  // unfused on both
     CHECK_THROWS_AS(emit_tensorrt_llm({}, {}), InputError);
+    CHECK_THROWS_AS(emit_tensorrt_llm(std::array{b200, test::empty_table("NVIDIA A100", "8.0")}, {}), InputError);
+    CHECK_THROWS_AS(emit_tensorrt_llm(std::array{b200}, {.dtype = DType::float16, .hidden_dims = {}}), InputError);
 }
 
 TEST_CASE("dtype decides which cells are read and how many bytes an entry has") {
