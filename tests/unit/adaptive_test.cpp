@@ -278,15 +278,15 @@ TEST_CASE("algorithms that cannot run or fail do not stop the search") {
           CellStatus::not_measured);
 }
 
-TEST_CASE("GPU time: calls in a graph × replays, fewer calls for large messages") {
+TEST_CASE("GPU time: calls in both graphs × replays, fewer calls for large messages") {
     Config config;
     Sample sample;
     sample.point = {{.world_size = 2}, 8192, 1};
     sample.latency_us = 10;
     sample.replays = 15;
-    CHECK(gpu_seconds(sample, config) == doctest::Approx(10e-6 * 20 * (15 + 3)));
+    CHECK(gpu_seconds(sample, config) == doctest::Approx(10e-6 * (20 + 4) * (15 + 3)));
     sample.point.num_tokens = 4096; // 64 MiB
-    CHECK(gpu_seconds(sample, config) == doctest::Approx(10e-6 * 5 * (15 + 3)));
+    CHECK(gpu_seconds(sample, config) == doctest::Approx(10e-6 * (5 + 1) * (15 + 3)));
     sample.replays = 0; // not ok
     CHECK(gpu_seconds(sample, config) == 0);
 }

@@ -278,6 +278,12 @@ TEST_CASE("other calls in a graph or replays in a sample: told where both are kn
     REQUIRE(comparison.differences.size() == 1);
     CHECK(comparison.differences[0].text == "graph_calls: 20 → 1");
     CHECK(comparison.comparable());
+
+    after = before;
+    after.provenance.extra["graph_start"] = "left out"; // of the times, as it is now
+    REQUIRE(compare_tables(before, after).differences.size() == 1);
+    CHECK(compare_tables(before, after).differences[0].text == "start of graphs: timed → left out");
+    CHECK(compare_tables(before, after).comparable());
 }
 
 TEST_CASE("noise is judged over all shifts together") {

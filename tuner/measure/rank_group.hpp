@@ -59,7 +59,7 @@ class RankGroup {
 
     struct Captured { // in the same order
         std::vector<Contender*> contenders;
-        std::vector<GraphExec> graphs;
+        std::vector<TimedGraphs> graphs;
     };
 
     std::uint64_t timeout_ns() const { return static_cast<std::uint64_t>(1e6 * config_.timeout_ms); }
@@ -79,9 +79,9 @@ class RankGroup {
                         std::vector<Contender>& contenders, Record& record);
     void check_again(Contender& contender, const Trial& trial, const Verifier& verifier, Record& record);
     TimingOptions timing_options(const Point& point);
-    Captured capture_calls(const std::vector<Contender*>& block, const Point& point, int calls,
+    Captured capture_calls(const std::vector<Contender*>& block, const Point& point, const TimingOptions& options,
                            std::vector<Record>& records);
-    std::vector<GraphTime> time_at_full_clock(const std::vector<GraphExec>& graphs, const TimingOptions& options);
+    std::vector<GraphTime> time_at_full_clock(const std::vector<TimedGraphs>& graphs, const TimingOptions& options);
     void time(const std::vector<Contender*>& block, const Point& point, std::vector<Record>& records);
 
     Communicator comm_;

@@ -54,24 +54,29 @@ TimingOptions RankGroup::timing_options(const Point& point) {
     options.rule = {.trials = config_.trials,
                     .precision = config_.search == Search::adaptive ? config_.precision : 0}; // a grid is a yardstick
     options.calls = calls_per_graph(point, config_.graph_calls);
+    options.few_calls = few_calls(options.calls);
     options.timeout_ns = timeout_ns();
     if (config_.cache == CacheState::cold)
         options.before_replay = [this](cudaStream_t stream) { arena_.scrub(stream); };
     return options;
 }
 
-/// The graphs of `calls` calls of each contender. Of those that cannot be captured the record says so.
-RankGroup::Captured RankGroup::capture_calls(const std::vector<Contender*>& block, const Point& point, int calls,
-                                             std::vector<Record>& records) {
+/// The graphs of each contender. Of those that cannot be captured the record says so.
+RankGroup::Captured RankGroup::capture_calls(const std::vector<Contender*>& block, const Point& point,
+                                             const TimingOptions& options, std::vector<Record>& records) {
+    const auto graph_of = [&](const Contender& contender, int calls) {
+        return GraphExec(capture(stream_.get(), [&] {
+            for (int call = 0; call < calls; ++call)
+                contender.candidate->enqueue(tensors_of(point).at(point, call), stream_.get());
+        }));
+    };
     Captured captured;
     for (Contender* const contender : block) {
         std::optional<std::string> problem;
-        GraphExec graph;
+        TimedGraphs graphs;
         try {
-            graph = GraphExec(capture(stream_.get(), [&] {
-                for (int call = 0; call < calls; ++call)
-                    contender->candidate->enqueue(tensors_of(point).at(point, call), stream_.get());
-            }));
+            graphs.calls = graph_of(*contender, options.calls);
+            if (options.few_calls > 0) graphs.few = graph_of(*contender, options.few_calls);
         } catch (const std::exception& error) {
             if (!contender->candidate->plugin()) throw;
             problem = std::string("cannot be captured: ") + error.what();
@@ -81,14 +86,14 @@ RankGroup::Captured RankGroup::capture_calls(const std::vector<Contender*>& bloc
             records[contender->algorithm].set(SampleStatus::failed, *problem);
             continue;
         }
-        captured.graphs.push_back(std::move(graph));
+        captured.graphs.push_back(std::move(graphs));
         captured.contenders.push_back(contender);
     }
     return captured;
 }
 
 /// A block of replays during which a GPU's clock fell is dropped and repeated, twice at most.
-std::vector<GraphTime> RankGroup::time_at_full_clock(const std::vector<GraphExec>& graphs,
+std::vector<GraphTime> RankGroup::time_at_full_clock(const std::vector<TimedGraphs>& graphs,
                                                      const TimingOptions& options) {
     for (int repetition = 0;; ++repetition) {
         std::vector<GraphTime> times = time_interleaved(graphs, comm_, barrier_, options, stream_.get());
@@ -106,7 +111,7 @@ void RankGroup::time(const std::vector<Contender*>& block, const Point& point, s
     const InFlightFile::Scope scope(session_.in_flight, Phase::timing, point, foreign);
 
     const TimingOptions options = timing_options(point);
-    const Captured captured = capture_calls(block, point, options.calls, records);
+    const Captured captured = capture_calls(block, point, options, records);
     if (captured.contenders.empty()) return;
     const std::vector<GraphTime> times = time_at_full_clock(captured.graphs, options);
     const auto timeout = agree_on_timeout();

@@ -40,58 +40,77 @@ void DeviceBarrier::enqueue(cudaStream_t stream, double pause_us, std::uint64_t 
 
 namespace {
 
-/// Which of the graphs, and in which round of all: every other one goes backwards.
+/// Which of the contenders, and in which round of all: every other one goes backwards.
 struct Rounds {
-    std::vector<std::size_t> graphs;
+    std::vector<std::size_t> contenders;
     int first = 0;
     int count = 0;
 };
 
-/// Times of each graph's replays by round, µs a call, of the slowest rank.
-std::vector<std::vector<double>> replay(const std::vector<GraphExec>& graphs, const Rounds& rounds, Communicator& comm,
-                                        DeviceBarrier& barrier, const TimingOptions& options, cudaStream_t stream) {
+struct EventPair {
+    Event begin, end;
+};
+
+/// Times of each contender's replays by round, µs a call, of the slowest rank.
+std::vector<std::vector<double>> replay(const std::vector<TimedGraphs>& contenders, const Rounds& rounds,
+                                        Communicator& comm, DeviceBarrier& barrier, const TimingOptions& options,
+                                        cudaStream_t stream) {
     // A host needs some 10 µs to enqueue barrier, event, graph and event: the GPU must be behind it at every replay,
     // or the host's gaps are timed.
     constexpr double kPauseUs = 20;
     const auto count = static_cast<std::size_t>(rounds.count);
-    const std::size_t turns = rounds.graphs.size();
-    std::vector<Event> begin(turns * count), end(turns * count); // by turn, then round
+    const std::size_t turns = rounds.contenders.size();
+    std::vector<EventPair> around_calls(turns * count), around_few(turns * count); // by turn, then round
+    const auto time = [&](const GraphExec& graph, const EventPair& events) {
+        if (options.before_replay) options.before_replay(stream);
+        barrier.enqueue(stream, kPauseUs, options.timeout_ns);
+        events.begin.record(stream);
+        if (graph) graph.launch(stream);
+        events.end.record(stream);
+    };
     for (std::size_t round = 0; round < count; ++round)
         for (std::size_t i = 0; i < turns; ++i) {
             const bool backwards = (static_cast<std::size_t>(rounds.first) + round) % 2 == 1;
             const std::size_t turn = backwards ? turns - 1 - i : i;
-            if (options.before_replay) options.before_replay(stream);
-            barrier.enqueue(stream, kPauseUs, options.timeout_ns);
-            begin[turn * count + round].record(stream);
-            graphs[rounds.graphs[turn]].launch(stream);
-            end[turn * count + round].record(stream);
+            const TimedGraphs& graphs = contenders[rounds.contenders[turn]];
+            if (graphs.few) time(graphs.few, around_few[turn * count + round]);
+            time(graphs.calls, around_calls[turn * count + round]);
         }
     comm.wait(stream, "timed replays");
 
-    std::vector<double> all;
-    for (std::size_t i = 0; i < turns * count; ++i) all.push_back(elapsed_us(begin[i], end[i]) / options.calls);
+    std::vector<double> all(2 * turns * count);
+    for (std::size_t i = 0; i < turns * count; ++i) {
+        all[2 * i] = elapsed_us(around_calls[i].begin, around_calls[i].end);
+        if (contenders[rounds.contenders[i / count]].few)
+            all[2 * i + 1] = elapsed_us(around_few[i].begin, around_few[i].end);
+    }
     comm.max_all_reduce(all);
-    std::vector<std::vector<double>> times;
-    for (auto first = all.begin(); first != all.end(); first += rounds.count)
-        times.emplace_back(first, first + rounds.count);
+    std::vector<std::vector<double>> times(turns);
+    for (std::size_t i = 0; i < turns * count; ++i) {
+        const int few_calls = contenders[rounds.contenders[i / count]].few ? options.few_calls : 0;
+        times[i / count].push_back((all[2 * i] - all[2 * i + 1]) / (options.calls - few_calls));
+    }
     return times;
 }
 
 } // namespace
 
-std::vector<GraphTime> time_interleaved(const std::vector<GraphExec>& graphs, Communicator& comm,
+std::vector<GraphTime> time_interleaved(const std::vector<TimedGraphs>& contenders, Communicator& comm,
                                         DeviceBarrier& barrier, const TimingOptions& options, cudaStream_t stream) {
-    for (const GraphExec& graph : graphs) graph.upload(stream);
+    for (const TimedGraphs& graphs : contenders) {
+        graphs.calls.upload(stream);
+        if (graphs.few) graphs.few.upload(stream);
+    }
     int rounds = 0;
     const auto replay_more = [&](const std::vector<std::size_t>& open, int done, int count) {
         const int warmup = done == 0 ? options.warmup : 0;
-        auto times =
-            replay(graphs, {.graphs = open, .first = rounds, .count = warmup + count}, comm, barrier, options, stream);
+        auto times = replay(contenders, {.contenders = open, .first = rounds, .count = warmup + count}, comm, barrier,
+                            options, stream);
         for (std::vector<double>& mine : times) mine.erase(mine.begin(), mine.begin() + warmup);
         rounds += warmup + count;
         return times;
     };
-    const std::vector<std::vector<double>> times = replay_contenders(graphs.size(), options.rule, replay_more);
+    const std::vector<std::vector<double>> times = replay_contenders(contenders.size(), options.rule, replay_more);
     std::vector<GraphTime> result;
     for (const std::vector<double>& mine : times)
         result.push_back({median(mine), quantile(mine, 0.1), quantile(mine, 0.9), static_cast<int>(std::ssize(mine))});

@@ -12,7 +12,8 @@ int calls_per_graph(const Point& point, int most) {
 
 double gpu_seconds(const Sample& sample, const Config& config) {
     const int replays = sample.replays > 0 ? sample.replays + config.warmup : 0;
-    return 1e-6 * sample.latency_us * calls_per_graph(sample.point, config.graph_calls) * replays;
+    const int calls = calls_per_graph(sample.point, config.graph_calls);
+    return 1e-6 * sample.latency_us * (calls + few_calls(calls)) * replays;
 }
 
 double gpu_seconds(std::span<const Sample> samples, const Config& config) {

@@ -12,8 +12,12 @@ namespace crossover {
 /// Calls in one CUDA graph: `most`, fewer for messages of which one call takes long anyway (8 MiB takes some 50 µs).
 int calls_per_graph(const Point& point, int most);
 
+/// Of `calls` calls in a graph: those in the other one, whose time tells what a replay costs by itself
+/// (tuner/measure/timing.hpp).
+constexpr int few_calls(int calls) { return calls / 5; }
+
 /// Seconds that the GPUs of its group were busy with replays for this sample, those thrown away included: time of a
-/// call × calls in a graph × replays. Each second counts once, however many GPUs share it.
+/// call × calls in both graphs × replays. Each second counts once, however many GPUs share it.
 double gpu_seconds(const Sample& sample, const Config& config);
 double gpu_seconds(std::span<const Sample> samples, const Config& config);
 
