@@ -64,21 +64,25 @@ void fill_shape(Arguments& a, const FusedAllReduce& call, const LaunchParameters
 
 /// How many rows the rings of a launch hold, and after how many each thread fences.
 ///
-/// A slot must be seen emptied before its next data lands. Say that threads fence before rows F, 2F, … that they push,
-/// and at the same pace where they go on to gather. Then, by the order of the memory model (emptying, fence, store;
-/// load of it, fence, next data), up to F rows less are known to be emptied on either side of an exchange: the fewest
-/// rows of oneshot.cu, twoshot.cu and twoshot_sharded.cu become 2·F + ahead + behind (oneshot: behind = ahead; sharded,
-/// where a rank owns every n-th row only, n − 1 more). tests/unit/slot_rings_test.cpp follows it event by event.
+/// A slot must be seen emptied before its next data lands. Say that threads fence before rows f, f + F, … that they
+/// push, f from 1 to F, and at the same pace where they go on to gather. Then, by the order of the memory model
+/// (emptying, fence, store; load of it, fence, next data), up to F rows less are known to be emptied on either side of
+/// an exchange: the fewest rows of oneshot.cu, twoshot.cu and twoshot_sharded.cu become 2·F + ahead + behind (oneshot:
+/// behind = ahead; sharded, where a rank owns every n-th row only, n − 1 more). tests/unit/slot_rings_test.cpp follows
+/// it event by event.
 struct Rings {
     int rows = 1;
     int fence_rows = SlotLayout::kNoFence;
+    int first_fence = SlotLayout::kNoFence;
 };
-/// The deepest that `room` rows allow; too deep for it only where none fits.
-Rings rings(int fewest, int iterations, std::size_t room) {
+/// The deepest that `room` rows allow; too deep for it only where none fits. `steps`: rows that are pushed, and steps
+/// in which the last are gathered.
+Rings rings(int fewest, int iterations, int steps, std::size_t room) {
     const std::size_t deepest = std::max(static_cast<std::size_t>(fewest), room);
     if (static_cast<std::size_t>(iterations) <= deepest) return {.rows = iterations};
     const auto rows = static_cast<int>(deepest);
-    return {.rows = rows, .fence_rows = 1 + (rows - fewest) / 2};
+    const int fence_rows = 1 + (rows - fewest) / 2;
+    return {.rows = rows, .fence_rows = fence_rows, .first_fence = 1 + (steps - 1) % fence_rows}; // no more than from F
 }
 
 /// Each rank's own view of its residual: sharded, a rank that owns no token has none.
@@ -146,8 +150,11 @@ SlotLayout slot_layout(Fused algorithm, const FusedAllReduce& call, const Worksp
     if (odd) cta_room = ((std::max(cta_room / kUnitBytes, std::size_t{1}) - 1) | 1) * kUnitBytes;
     const int fewest =
         2 + launch.push_ahead + (gathers ? launch.consume_behind : launch.push_ahead) + (sharded ? world - 1 : 0);
-    const Rings ring = rings(fewest, iterations, cta_room / stage_bytes * static_cast<std::size_t>(rows_a_stage));
+    const int steps = iterations + (gathers ? launch.push_ahead : 0);
+    const Rings ring =
+        rings(fewest, iterations, steps, cta_room / stage_bytes * static_cast<std::size_t>(rows_a_stage));
     slots.fence_rows = ring.fence_rows;
+    slots.first_fence = ring.first_fence;
     slots.push_stages = static_cast<int>(ceil_div(ring.rows, rows_a_stage));
     slots.gather_stages = gathers ? slots.push_stages : 0;
     slots.gather_offset = slots.push_stage_bytes * static_cast<std::size_t>(slots.push_stages);

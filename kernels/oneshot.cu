@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(kMaxThreads, oneshot_ctas_per_multiprocessor(N
     Control* const control = reinterpret_cast<Control*>(a.peers.base[rank]);
     Patience patience(a.peers, a.timeout_ns);
     RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), consumed = pushed;
-    PeriodicFence fence(a.slots.fence_rows);
+    PeriodicFence fence(a.slots, place.cluster);
 
     Row row(a, place);                                                      // to be summed next
     const Vector* ahead = static_cast<const Vector*>(a.input) + row.vector; // in the one to be loaded next

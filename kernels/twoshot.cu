@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(kMaxThreads, twoshot_ctas_per_multiprocessor(N
     Patience patience(a.peers, a.timeout_ns);
     RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), served = pushed;
     RingPosition gathered(a.slots.gather_stages, a.slots.gather_stage_bytes), consumed = gathered;
-    PeriodicFence fence(a.slots.fence_rows);
+    PeriodicFence fence(a.slots, place.cluster);
     const auto owner = [&](int k) { return (place.first_unit + k + place.cluster) % N; };
     unsigned owned = 0, others_own = 0; // a bit for each k
 #pragma unroll

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kMaxThreads, twoshot_ctas_per_multiprocessor(N
     Patience patience(a.peers, a.timeout_ns);
     RingPosition pushed(a.slots.push_stages, a.slots.push_stage_bytes), served = pushed;
     RingPosition gathered(a.slots.gather_stages, a.slots.gather_stage_bytes), consumed = gathered;
-    PeriodicFence fence(a.slots.fence_rows);
+    PeriodicFence fence(a.slots, place.cluster);
 
     const Row first(a, place);
     // 32 bits are enough: N divides 2^32.

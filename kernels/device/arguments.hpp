@@ -50,9 +50,10 @@ constexpr int payload_bytes(DType dtype, Quant quant) {
 /// A stage is one row, sharded n of them, of which each rank owns one.
 struct SlotLayout {
     static constexpr int kNoFence = 1 << 30;
-    int push_stages = 1;       // ring of rows that are being sent
-    int fence_rows = kNoFence; // between fences; none where no slot is used twice in a launch
-    int gather_stages = 0;     // ring of rows that are being gathered; 0 in oneshot
+    int push_stages = 1;        // ring of rows that are being sent
+    int fence_rows = kNoFence;  // between fences; none where no slot is used twice in a launch
+    int first_fence = kNoFence; // the least of the rows before which clusters fence first; the last is fence_rows
+    int gather_stages = 0;      // ring of rows that are being gathered; 0 in oneshot
     std::size_t push_sender_bytes = 0;
     std::size_t push_stage_bytes = 0;
     std::size_t gather_offset = 0;

@@ -40,8 +40,15 @@ struct Protocol {
 
     /// Whether each store into a slot that was used before comes after the emptying of that slot: after in the order
     /// that the memory model gives to emptying, fence, store; load of it, fence, store. Threads fence before every
-    /// `fence_rows`-th row.
+    /// `fence_rows`-th row, the first time before any of the first so many.
     bool sound(int iterations, int fence_rows, int push_ring, int gather_ring) const {
+        for (int first = 1; first <= std::min(fence_rows, iterations + ahead); ++first)
+            if (!sound_from(first, iterations, fence_rows, push_ring, gather_ring)) return false;
+        return true;
+    }
+
+  private:
+    bool sound_from(int first, int iterations, int fence_rows, int push_ring, int gather_ring) const {
         struct Rank {
             View known{};    // at the last fence, and what it has done itself since
             View released{}; // at the last fence
@@ -72,7 +79,8 @@ struct Protocol {
         const int last = algorithm == Fused::oneshot ? 0 : behind;
         for (int step = -ahead; step < iterations + last; ++step) {
             const int next = step + ahead;
-            if (next > 0 && next % fence_rows == 0 && (algorithm == Fused::oneshot ? next : step) < iterations)
+            if (next >= first && (next - first) % fence_rows == 0 &&
+                (algorithm == Fused::oneshot ? next : step) < iterations)
                 for (Rank& rank : all) {
                     rank.known = rank.released = later(rank.known, rank.seen);
                     rank.seen = {};
@@ -94,7 +102,6 @@ struct Protocol {
         return sound;
     }
 
-  private:
     using View = std::array<int, kMaxWorldSize>; // of each rank's events, how many
     static View later(View a, const View& b) {
         for (std::size_t i = 0; i < a.size(); ++i) a[i] = std::max(a[i], b[i]);
@@ -186,6 +193,8 @@ TEST_CASE("what a launch uses fits into the workspace, and slots are used again 
         if (iterations > 1)
             REQUIRE(slots.cta_bytes % (2 * device::kUnitBytes) == device::kUnitBytes); // odd units apart
         REQUIRE(slots.gather_stages == (c.algorithm == Fused::twoshot ? slots.push_stages : 0));
+        REQUIRE(slots.first_fence >= 1);
+        REQUIRE(slots.first_fence <= slots.fence_rows);
         const bool again = slots.push_stages * protocol.rows_a_stage() < iterations;
         if (again) REQUIRE(slots.fence_rows < iterations);
         if (slots.fence_rows == SlotLayout::kNoFence) REQUIRE_FALSE(again);
