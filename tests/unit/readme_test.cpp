@@ -1,4 +1,5 @@
 /// README's examples for CI do what they say: their shell lines run here, on tables that got worse and that did not.
+/// And its numbers are those of the shipped recordings.
 
 #include "output/emit.hpp"
 #include "tests/support/command.hpp"
@@ -98,4 +99,11 @@ TEST_CASE("the GitHub Actions job") {
     CHECK(status_of(table_with(65536)) == 1);
     CHECK(status_of(table_with(131072, "999")) == 1); // another driver, --strict
     CHECK(status_of("no table") == 2);
+}
+
+TEST_CASE("numbers are those of the shipped recordings") {
+    if (!test::has("python3 --version", "python3")) return;
+    const auto result =
+        test::run_command("python3 " CROSSOVER_SOURCE_DIR "/tests/readme/recorded_numbers.py " CROSSOVER_BINARY);
+    CHECK_MESSAGE(result.status == 0, result.output);
 }
