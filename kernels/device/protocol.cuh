@@ -98,9 +98,9 @@ __device__ __forceinline__ void empty_slots(Slot slot) {
     for (int i = 0; i < Count; ++i) store_slot(slot(i), empty());
 }
 
-/// Before every row that is pushed, in order. Clusters begin at different rows: a thread that fences waits until all it
-/// has sent has arrived, and where all do so at a time, the link has nothing to carry (twoshot of 2 ranks: 2 % at 64
-/// MiB, 3 % at 32).
+/// Before every row that is pushed, in order. Clusters may begin at different rows: a thread that fences waits until
+/// all it has sent has arrived, and where all do so at a time, the link has nothing to carry (twoshot of 2 ranks: 2 %
+/// at 64 MiB, 3 % at 32).
 class PeriodicFence {
   public:
     __device__ PeriodicFence(const SlotLayout& slots, int cluster)
