@@ -128,6 +128,8 @@ void RankGroup::time(const std::vector<Contender*>& block, const Point& point, s
             ours.push_back(&contender);
         } else if (problem) {
             record.set(SampleStatus::timeout, *problem);
+        } else if (!(times[i].median_us > 0)) {
+            record.set(SampleStatus::failed, "takes less than the starts of graphs differ by");
         } else if (record.status != SampleStatus::ok || times[i].median_us < record.latency_us) { // the fastest variant
             record.latency_us = rounded_us(times[i].median_us);
             record.p10_us = rounded_us(times[i].p10_us);

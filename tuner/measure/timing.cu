@@ -65,7 +65,7 @@ std::vector<std::vector<double>> replay(const std::vector<TimedGraphs>& contende
         if (options.before_replay) options.before_replay(stream);
         barrier.enqueue(stream, kPauseUs, options.timeout_ns);
         events.begin.record(stream);
-        if (graph) graph.launch(stream);
+        graph.launch(stream);
         events.end.record(stream);
     };
     for (std::size_t round = 0; round < count; ++round)
