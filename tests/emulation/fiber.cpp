@@ -7,14 +7,7 @@
 #include <cstring>
 #include <vector>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define CROSSOVER_ADDRESS_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define CROSSOVER_ADDRESS_SANITIZER 1
-#endif
-#endif
-#ifdef CROSSOVER_ADDRESS_SANITIZER // knows one stack a thread unless it is told
+#ifdef CROSSOVER_SANITIZED // the address sanitizer knows one stack a thread unless it is told
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #define CROSSOVER_SANITIZER(call) call
