@@ -150,10 +150,11 @@ def allreduce_sentences(recording, tune_output, evaluations):
     points = sorted({group["points"] for group in evaluations.values()})
     yield (f"lose at the recording's {points[0]} points a world size", len(points) == 1)
 
-    winners = {world_size: {fastest(us) for _, us in recording.points(world_size, FUSED)} for world_size in (2, 4)}
-    yield ("There oneshot is the fastest of all at every size, and with the recording's other hidden dims",
-           winners[2] == {"oneshot"})
-    yield ("one of the two is the fastest of all at every point", winners[4] <= {"oneshot", "twoshot"})
+    behind = max(us["oneshot"] / min(us.values()) for _, us in recording.points(2, FUSED)) - 1
+    yield (f"There oneshot is the fastest of all, or within {100 * behind:.1f} % of it, at every size, and with the "
+           "recording's other hidden dims", behind < 0.02)
+    winners = {fastest(us) for _, us in recording.points(4, FUSED)}
+    yield ("one of the two is the fastest of all at every point", winners <= {"oneshot", "twoshot"})
     curves = collections.defaultdict(lambda: {True: [], False: []}) # sizes, by whether oneshot is the faster
     for point, us in recording.points(4, FUSED):
         curves[point.hidden_dim, point.quant][us["oneshot"] < us["twoshot"]].append(message_bytes(point) // 1024)
