@@ -131,18 +131,20 @@ TEST_CASE("bench prints no config that could not be measured") {
     refused("--trials 0", "command line: `trials` is 0; write a value from 1 to 100000");
 }
 
-TEST_CASE("the floor is local work, hops and bytes on the link") {
+TEST_CASE("the floor is local work or hops and bytes on the link") {
     const LinkSpeed link{.hop_us = 0.5, .bytes_per_us = 400'000};
-    CHECK(oneshot_floor_us(2, 400'000, 2, link) == doctest::Approx(3.5)); // 2 + 0.5 + 1
-    CHECK(oneshot_floor_us(8, 400'000, 2, link) == doctest::Approx(9.5)); // seven messages
-    CHECK(twoshot_floor_us(2, 400'000, 2, link) == doctest::Approx(4.0)); // two hops, half of it twice
-    CHECK(twoshot_floor_us(8, 400'000, 2, link) == doctest::Approx(4.75));
-    CHECK(twoshot_floor_us(8, 400'000, 2, link, finished_share(DType::bfloat16, Quant::fp8)) ==
-          doctest::Approx(4.3125)); // a half comes back
+    CHECK(oneshot_floor_us(2, 400'000, 1, link) == doctest::Approx(1.5)); // 0.5 + 1
+    CHECK(oneshot_floor_us(2, 400'000, 2, link) == 2);                    // the local work takes longer
+    CHECK(oneshot_floor_us(8, 400'000, 1, link) == doctest::Approx(7.5)); // seven messages
+    CHECK(twoshot_floor_us(2, 400'000, 1, link) == doctest::Approx(2.0)); // two hops, half of it twice
+    CHECK(twoshot_floor_us(8, 400'000, 1, link) == doctest::Approx(2.75));
+    CHECK(twoshot_floor_us(8, 400'000, 3, link) == 3);
+    CHECK(twoshot_floor_us(8, 400'000, 1, link, finished_share(DType::bfloat16, Quant::fp8)) ==
+          doctest::Approx(2.3125)); // a half comes back
     CHECK(finished_share(DType::float32, Quant::fp4) == doctest::Approx(9.0 / 64));
     CHECK(finished_share(DType::float16, Quant::none) == 1);
-    CHECK(floor_us(2, 400'000, 2, link) == doctest::Approx(3.5));
-    CHECK(floor_us(8, 400'000, 2, link) == doctest::Approx(4.75));
+    CHECK(floor_us(2, 400'000, 1, link) == doctest::Approx(1.5));
+    CHECK(floor_us(8, 400'000, 1, link) == doctest::Approx(2.75));
 }
 
 TEST_CASE("no table is made of the floor") {
