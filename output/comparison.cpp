@@ -249,13 +249,17 @@ int Comparison::count(Verdict verdict) const {
         std::count_if(cells.begin(), cells.end(), [&](const auto& cell) { return cell.verdict == verdict; }));
 }
 
+bool Comparison::compared() const {
+    return std::any_of(cells.begin(), cells.end(), [](const CellComparison& cell) { return cell.compared; });
+}
+
 bool Comparison::fails(const CellComparison& cell) const {
     return cell.verdict == Verdict::worse || cell.verdict == Verdict::missing ||
            (strict && cell.verdict == Verdict::not_comparable);
 }
 
 bool Comparison::fails() const {
-    return (strict && !comparable()) || any(machine_wide, Verdict::worse) ||
+    return !compared() || any(machine_wide, Verdict::worse) ||
            std::any_of(cells.begin(), cells.end(), [&](const auto& cell) { return fails(cell); });
 }
 
@@ -283,6 +287,7 @@ Comparison compare(const Measured& before, const Measured& after, const CompareO
     judge_times(drafts, result, false_alarms);
     for (Draft& draft : drafts) {
         if (draft.to_be_judged) conclude(draft.cell);
+        draft.cell.compared = draft.to_be_judged && draft.cell.verdict != Verdict::not_comparable;
         if (draft.cell.verdict == Verdict::worse && draft.cell.times.empty())
             result.caveat = "From the tables alone: a fused algorithm got slower or its rival faster; samples of both "
                             "sides would tell.";

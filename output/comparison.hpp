@@ -80,6 +80,7 @@ struct CellComparison {
     std::vector<TimeChange> times;   // empty without samples
     int common_points = 0;           // points at which both sides timed what their tables choose
     int unmatched_points = 0;        // points at which only one side did
+    bool compared = false;           // measured by both, and comparable
     std::optional<double> time_lost; // mean over common points; > 0 = NEW is slower
     std::vector<std::string> why;    // one line each
 };
@@ -106,9 +107,10 @@ struct Comparison {
 
     bool comparable() const; // no difference blocks
     int count(Verdict verdict) const;
+    bool compared() const; // any cell
     /// `worse` and `missing`, and under --strict `not_comparable`.
     bool fails(const CellComparison& cell) const;
-    /// Any cell, or something worse machine-wide.
+    /// Any cell, or something worse machine-wide, or nothing compared: silence is no consent.
     bool fails() const;
 };
 

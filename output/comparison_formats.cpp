@@ -78,10 +78,18 @@ std::string counts_text(const Comparison& comparison) {
     return text;
 }
 
+/// "NOT COMPARED" where nothing is known to be worse and nothing to be the same either.
+std::string answer_word(const Comparison& comparison) {
+    if (!comparison.fails()) return "OK: ";
+    const bool any_fails = std::any_of(comparison.cells.begin(), comparison.cells.end(),
+                                       [&](const CellComparison& cell) { return comparison.fails(cell); });
+    return comparison.compared() || any_fails ? "FAIL: " : "NOT COMPARED: ";
+}
+
 std::string answer_text(const Comparison& comparison) {
     const std::string limit = " (limit " + percent(comparison.max_regression).substr(1) + " of time" +
                               (comparison.strict ? ", strict)" : ")");
-    return (comparison.fails() ? "FAIL: " : "OK: ") + counts_text(comparison) + limit;
+    return answer_word(comparison) + counts_text(comparison) + limit;
 }
 
 std::string difference_text(const Difference& difference) {
@@ -235,6 +243,7 @@ std::string compare_json(const Comparison& comparison) {
     document["sku"] = text_node(comparison.fingerprint.sku);
     document["fails"] = bool_node(comparison.fails());
     document["comparable"] = bool_node(comparison.comparable());
+    document["compared"] = bool_node(comparison.compared());
     document["max_regression"] = number_node(comparison.max_regression);
     document["strict"] = bool_node(comparison.strict);
     document["differences"] = YAML::Node(YAML::NodeType::Sequence);
@@ -276,6 +285,7 @@ std::string compare_junit(const Comparison& comparison) {
         for (const Difference& difference : comparison.differences) lines.push_back(difference_text(difference));
         add("same machine and software", "not comparable", joined(lines, "; "), comparison.strict, true);
     }
+    if (!comparison.compared()) add("any cell", "not compared", counts_text(comparison), true, false);
     for (const TimeChange* change : machine_changes(comparison))
         add("all cells", std::string(to_string(change->verdict)), to_string(*change), change->verdict == Verdict::worse,
             false);

@@ -28,7 +28,16 @@ TEST_CASE("a cell that is gone is missing, but from another machine's table ther
     CHECK(compare_tables(before, after).fails());
     after.fingerprint.sku = "NVIDIA B200";
     CHECK(compare_tables(before, after).cells.front().verdict == Verdict::not_comparable);
-    CHECK_FALSE(compare_tables(before, after).fails());
+    CHECK_FALSE(compare_tables(before, after).compared());
+}
+
+TEST_CASE("cells that neither table measured are the same, and compare nothing") {
+    Cell unknown;
+    unknown.key = {.world_size = 8};
+    const Comparison comparison = compare_tables(table_of(unknown), table_of(unknown));
+    CHECK(comparison.count(Verdict::same) == 1);
+    CHECK(comparison.fails());
+    CHECK(compare_text(comparison).find("NOT COMPARED: 1 cells: 1 same") != std::string::npos);
 }
 
 TEST_CASE("a hole in a range is told, another split of the baselines is not") {

@@ -74,15 +74,17 @@ TEST_CASE("exit status: 0 same or better, 1 worse or missing, 2 unusable") {
     CHECK(place.status("old.yaml old.yaml --max-regression 0") == 0);
 }
 
-TEST_CASE("another NCCL: told, failing only if strict, compared if asked") {
+TEST_CASE("another NCCL: told, not compared, which fails, compared if asked") {
     const Workplace place;
     const auto told = place.compare("old.yaml nccl.yaml");
-    CHECK(told.status == 0);
+    CHECK(told.status == 1);
+    CHECK(has(told.output, "NOT COMPARED: "));
+    CHECK_FALSE(has(told.output, "OK"));
     CHECK(has(told.output, "differs: NCCL: 2.28.9 → 2.30.3; not comparable, `--across nccl` compares all the same"));
     CHECK(has(told.output, "2 cells: 2 not comparable"));
     CHECK(place.status("old.yaml nccl.yaml --strict") == 1);
     CHECK(place.status("old.yaml old.yaml --strict") == 0);
-    CHECK(place.status("old.yaml nccl.yaml --across driver") == 0);
+    CHECK(place.status("old.yaml nccl.yaml --across driver") == 1);
     CHECK(place.status("old.yaml nccl.yaml --across driver,nccl") == 1);
     CHECK(place.status("old.yaml nccl.yaml --across nccl --strict") == 1);
 }
@@ -164,7 +166,8 @@ cell = "n=%d allreduce_residual_rmsnorm bfloat16 none"
 assert junit("worse.yaml") == [(cell % 2, "system-out"), (cell % 8, "failure")], junit("worse.yaml")
 assert junit("missing.yaml")[2] == (cell % 8, "failure"), junit("missing.yaml")
 machine = "same machine and software"
-assert junit("nccl.yaml") == [(machine, "skipped"), (cell % 2, "skipped"), (cell % 8, "skipped")], junit("nccl.yaml")
+assert junit("nccl.yaml") == [(machine, "skipped"), ("any cell", "failure"), (cell % 2, "skipped"),
+                              (cell % 8, "skipped")], junit("nccl.yaml")
 assert all(tag == "failure" for _, tag in junit("nccl.yaml", "--strict"))
 )");
     const auto result =

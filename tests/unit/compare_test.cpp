@@ -34,12 +34,13 @@ Comparison compare_tables(const Table& before, const Table& after, const Compare
     return compare({"old", before, {}}, {"new", after, {}}, options);
 }
 
-/// The verdict on the only cell, and whether it fails.
+/// The verdict on the only cell, and whether it fails: a comparison of nothing does.
 Verdict verdict(const Cell& before, const Cell& after, const CompareOptions& options = {}) {
     const Comparison comparison = compare_tables(table_of({before}), table_of({after}), options);
     REQUIRE(comparison.cells.size() == 1);
     const Verdict verdict = comparison.cells[0].verdict;
-    CHECK(comparison.fails() == (verdict == Verdict::worse || verdict == Verdict::missing));
+    CHECK(comparison.fails() == (verdict == Verdict::worse || verdict == Verdict::missing || !comparison.compared()));
+    CHECK(!(comparison.compared() && verdict == Verdict::not_comparable));
     return verdict;
 }
 
@@ -203,7 +204,10 @@ TEST_CASE("what one side did not measure far enough cannot be compared") {
     ended.twoshot = Threshold{4 * kMiB, std::nullopt, LimitedBy::range, 0.3};
     ended.measured_max_bytes = 4 * kMiB;
     CHECK(verdict(steep_cell(), ended) == Verdict::not_comparable);
-    CHECK(compare_tables(table_of({steep_cell()}), table_of({ended}), {.strict = true}).fails());
+    // Beside a cell that can be compared it fails only if strict.
+    const Cell other = test::measured_cell(4, 128 * kKiB, 16 * kMiB);
+    CHECK_FALSE(compare_tables(table_of({other, steep_cell()}), table_of({other, ended})).fails());
+    CHECK(compare_tables(table_of({other, steep_cell()}), table_of({other, ended}), {.strict = true}).fails());
     CHECK(verdict(ended, steep_cell()) == Verdict::same); // consistent, and known further
     CHECK(verdict(ended, steep_cell(128 * kKiB, 2 * kMiB)) == Verdict::worse);
     Cell barely = steep_cell(128 * kKiB, 3600 * kKiB); // a tenth of an octave less, but of a gain of 30 %
@@ -228,7 +232,7 @@ TEST_CASE("a smaller workspace loses what the algorithm gained there") {
     CHECK(verdict(clamped(8 * kMiB, 0.2), clamped(8 * kMiB, 0.2)) == Verdict::same);
 }
 
-TEST_CASE("other hardware or software: told once, not compared, failing only if strict") {
+TEST_CASE("other hardware or software: told once, not compared, which is no consent") {
     const Table before = table_of({steep_cell()}), worse = table_of({steep_cell(32 * kKiB)});
     const auto check = [&](auto change, const std::string& word, bool can_be_allowed) {
         Table after = worse;
@@ -238,7 +242,9 @@ TEST_CASE("other hardware or software: told once, not compared, failing only if 
         CHECK_FALSE(comparison.comparable());
         REQUIRE(comparison.differences.size() == 1);
         CHECK(comparison.cells[0].verdict == Verdict::not_comparable);
-        CHECK_FALSE(comparison.fails());
+        CHECK_FALSE(comparison.compared());
+        CHECK(comparison.fails());
+        CHECK(compare_text(comparison).find("\nNOT COMPARED: 1 cells: 1 not comparable") != std::string::npos);
         CHECK(compare_tables(before, after, {.strict = true}).fails());
         CHECK(comparison.differences[0].remedy.empty() == !can_be_allowed);
         const Comparison across = compare_tables(before, after, {.across = {word}});

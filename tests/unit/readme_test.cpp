@@ -67,6 +67,8 @@ TEST_CASE("the pre-commit hook") {
     CHECK(hook().status == 0);
     place.folder.write("tables/h200/table.yaml", table_with(65536));
     CHECK(hook().status == 1);
+    place.folder.write("tables/h200/table.yaml", table_with(0, "590.1")); // whatever its limits, of another driver
+    CHECK(hook().status == 1);
     place.folder.write("tables/h200/table.yaml", "no table");
     CHECK(hook().status == 1);
 }

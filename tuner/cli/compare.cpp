@@ -30,8 +30,9 @@ const Usage kUsage{
         "used, too.\n\n"
         "With samples of both sides the time lost is computed; from tables alone it is estimated, and a slower fused\n"
         "algorithm cannot be told from a faster rival.\n\n"
-        "Exit status: 0 nothing got worse; 1 a cell is worse or missing (with --strict, or not comparable);\n"
-        "2 unusable input."};
+        "Exit status: 0 nothing got worse; 1 a cell is worse or missing (with --strict, or not comparable), or no "
+        "cell\n"
+        "that was measured could be compared; 2 unusable input."};
 
 /// "2%", "2.5 %" or "0.02" as a fraction.
 double parse_fraction(const std::string& text) {
@@ -118,7 +119,7 @@ int run_compare(const std::vector<std::string>& arguments) {
          "time that may be lost before a cell is worse: `2%` or `0.02`")
         ("across", po::value(&across)->value_name("LIST"),
          "compare although these differ: driver, cuda, nccl, environment, cache, source (comma-separated)")
-        ("strict", "exit with 1 also where OLD and NEW cannot be compared")
+        ("strict", "exit with 1 also where some cells cannot be compared")
         ("format", po::value(&format_name)->default_value("text")->value_name("NAME"),
          "what to print: text, markdown, json or junit");
     // clang-format on
