@@ -14,8 +14,8 @@ namespace crossover {
 
 /// table.yaml (configs/table.schema.json). parse_table() of it gives the same table.
 std::string emit_yaml(const Table& table);
-/// @throws InputError with file:line for malformed YAML, unknown keys, intervals that do not join, a newer
-/// schema_version.
+/// @throws InputError with file:line for malformed YAML, unknown keys, intervals that do not join, limits that are not
+/// their ends, a newer schema_version.
 Table read_table(const std::filesystem::path& path);
 /// The same from a text; `where` stands for the file in errors.
 Table parse_table(const std::string& text, const std::string& where);

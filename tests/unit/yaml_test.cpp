@@ -148,6 +148,54 @@ TEST_CASE("intervals and cells that contradict each other") {
     check_error(edited(unsupported, unsupported + "    oneshot_max_bytes: 7\n"), unsupported, "has thresholds");
 }
 
+TEST_CASE("limits are the ends of their intervals, where two limits can say these") {
+    check_error(edited("oneshot_max_bytes: 131072", "oneshot_max_bytes: 33554432"), "oneshot_max_bytes: 33554432",
+                "`oneshot_max_bytes` is 33554432, but by its intervals oneshot ends at 131072");
+    check_error(edited("twoshot_max_bytes: 67108864", "twoshot_max_bytes: 67108863"), "twoshot_max_bytes: 67108863",
+                "twoshot ends at 67108864");
+    check_error(edited("max_bytes: 67108864, algorithm: twoshot}\n      - {min_bytes: 67108865, max_bytes: null, "
+                       "algorithm: nccl_fused_norm",
+                       "max_bytes: null, algorithm: twoshot"),
+                "{min_bytes: 0, max_bytes: 131072", "the interval of twoshot is open; end it at `twoshot_max_bytes`");
+    Table table = test::empty_table("NVIDIA H200", "9.0");
+    const auto error_with = [&](const Cell& cell) {
+        table.cells = {cell};
+        return error_of(emit_yaml(table));
+    };
+    Cell cell = test::measured_cell(2, 1024, 4096);
+    cell.oneshot.reset();
+    CHECK(error_with(cell).find("`oneshot_max_bytes` is missing") != std::string::npos);
+    cell = test::measured_cell(2, 1024, 1024); // twoshot is the best nowhere: its limit repeats oneshot's
+    CHECK(error_with(cell) == "no error");
+    cell.twoshot->max_bytes = 0;
+    CHECK(error_with(cell).find("twoshot ends at 1024") != std::string::npos);
+    cell = test::measured_cell(2, 1024, 4096); // a hole: the limits are what loses least
+    cell.intervals.insert(cell.intervals.begin(), {0, 15, "nccl_fused_norm"});
+    cell.intervals[1].min_bytes = 16;
+    cell.oneshot->max_bytes = 0;
+    CHECK(error_with(cell) == "no error");
+}
+
+TEST_CASE("names of algorithms: ours, those of candidates and of other tools, none of ours misspelt") {
+    check_error(edited("max_bytes: 67108864, algorithm: twoshot", "max_bytes: 67108864, algorithm: towshot"),
+                "algorithm: towshot", "did you mean `twoshot`?");
+    check_error(edited("baseline: nccl_fused_norm", "baseline: nccl_fusednorm"), "baseline: nccl_fusednorm",
+                "did you mean `nccl_fused_norm`?");
+    Table table = test::empty_table("NVIDIA H200", "9.0");
+    table.cells = {test::measured_cell(2, 1024, 4096)};
+    const auto error_with = [&](const std::string& name) {
+        table.cells[0].baseline = table.cells[0].intervals.back().algorithm = name;
+        return error_of(emit_yaml(table));
+    };
+    CHECK(error_with("acme_unfused") == "no error");
+    CHECK(error_with("push2").find("did you mean `push`?") != std::string::npos);
+    table.provenance.extra["candidate push2"] = "unfused, version 1, libacme.so 0123456789abcdef";
+    CHECK(error_with("push2") == "no error");
+    table.provenance.extra.clear();
+    table.source = "import";
+    CHECK(error_with("push2") == "no error");
+}
+
 TEST_CASE("rows of launches that no kernel takes, and that contradict each other") {
     const std::string row = "{algorithm: oneshot, hidden_dim: 4096, min_bytes: 0, max_bytes: 32768, cluster_size: 8, "
                             "clusters: 66, threads: 128, push_ahead: 1, consume_behind: 1}";
