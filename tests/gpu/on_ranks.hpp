@@ -14,6 +14,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 namespace crossover::testing {
@@ -39,21 +40,31 @@ inline bool body_was_run = false;
 /// would report each as a crash of the test case.
 inline void end_quietly_when_told() { std::signal(SIGTERM, SIG_DFL); }
 
-/// Runs `body(communicator)` on `world_size` ranks, one GPU each. Test case names must have no comma, which ends a
-/// doctest filter.
+/// NCCL refuses two ranks on one GPU of a host. So ranks that share one say that they are on different hosts, which it
+/// then connects through the loopback interface; our kernels' memory goes through cudaIpc.
+inline void share_gpus(int rank) {
+    setenv("NCCL_HOSTID", ("host" + std::to_string(rank / visible_gpus())).c_str(), 1);
+    setenv("NCCL_SOCKET_IFNAME", "lo", 1);
+}
+
+/// Runs `body(communicator)` on `world_size` ranks on at least `gpus` GPUs, as many as there are ranks if it is left
+/// out; times mean nothing where ranks share one. Test case names must have no comma, which ends a doctest filter.
 template <class Body>
-void on_ranks(int world_size, Body&& body, std::chrono::milliseconds timeout = std::chrono::seconds(60)) {
+void on_ranks(int world_size, Body&& body, std::chrono::milliseconds timeout = std::chrono::seconds(60), int gpus = 0) {
     const Environment environment = read_environment();
+    const int visible = visible_gpus();
     if (variable(environment, kRankVariable)) {
         end_quietly_when_told();
-        Communicator world = Communicator::connect(rank_environment(environment), timeout);
+        const RankEnvironment self = rank_environment(environment);
+        if (world_size > visible) share_gpus(self.rank);
+        Communicator world = Communicator::connect(self, timeout);
         body_was_run = true;
         body(world);
         return;
     }
     const std::string name = doctest::getContextOptions()->currentTest->m_name;
-    if (visible_gpus() < world_size) {
-        std::printf("SKIPPED: \"%s\" needs %d GPUs\n", name.c_str(), world_size);
+    if (const int needed = gpus > 0 ? gpus : world_size; visible < needed) {
+        std::printf("SKIPPED: \"%s\" needs %d GPUs\n", name.c_str(), needed);
         return;
     }
     RankJob job{.arguments = {"--test-case=" + name, "--no-intro", "--no-version"},
@@ -62,7 +73,7 @@ void on_ranks(int world_size, Body&& body, std::chrono::milliseconds timeout = s
                 .port = free_port(),
                 .environment = {{kRankVariable, "1"}},
                 .time_limit = std::chrono::minutes(3)};
-    for (int rank = 0; rank < world_size; ++rank) job.ranks.push_back({rank, rank});
+    for (int rank = 0; rank < world_size; ++rank) job.ranks.push_back({rank, rank % visible});
     const auto failure = supervise_ranks(job);
     INFO((failure ? failure->message : std::string()));
     CHECK_FALSE(failure.has_value());

@@ -24,9 +24,11 @@ GpuSource::GpuSource(Communicator& world, const Config& config, const Topology& 
 
 GpuSource::~GpuSource() = default;
 
-RankGroup& GpuSource::group_of(int world_size) {
-    std::unique_ptr<RankGroup>& group = groups_[world_size];
-    if (!group) {
+/// This rank's; null where it is in none. Collective when a world size is first asked for.
+RankGroup* GpuSource::group_of(int world_size) {
+    const auto [at, first] = groups_.try_emplace(world_size);
+    std::unique_ptr<RankGroup>& group = at->second;
+    if (first) {
         const int groups = world_.size() / world_size;
         const int color = world_.rank() / world_size;
         auto comm = world_.split(color < groups ? color : -1, world_.rank());
@@ -34,7 +36,7 @@ RankGroup& GpuSource::group_of(int world_size) {
             group = std::make_unique<RankGroup>(std::move(*comm), config_, multiprocessors_,
                                                 std::stoi(fingerprint_.compute_capability), clock_, session_);
     }
-    return *group;
+    return group.get();
 }
 
 /// By how much (ln, the median over algorithms) one group is slower while the others do the same, in pairs of blocks in
@@ -45,13 +47,14 @@ double GpuSource::disturbance(const Trial& trial, int groups, int session) {
     std::vector<double> alone, together;
     for (const bool side_by_side : {false, true, true, false}) {
         world_.barrier();
+        progress_();
         if (my_group >= (side_by_side ? groups : 1)) continue;
-        for (const Record& record : group_of(world_size).measure(trial, session))
+        for (const Record& record : group_of(world_size)->measure(trial, session))
             (side_by_side ? together : alone).push_back(record.status == SampleStatus::ok ? record.latency_us : 0);
-        if (progress_) progress_();
     }
     double slower = median_log_ratio(alone, together);
     world_.broadcast_bytes(std::as_writable_bytes(std::span(&slower, 1)), 0);
+    progress_();
     return slower;
 }
 
@@ -82,27 +85,37 @@ int GpuSource::groups_at_a_time(const Trial& first, int session) {
 
 std::vector<Sample> GpuSource::measure(int session, std::span<const Trial> trials) {
     if (trials.empty()) return {};
-    const int world_size = trials.front().point.cell.world_size;
-    const int groups = groups_at_a_time(trials.front(), session);
-    const int my_group = world_.rank() / world_size;
+    const auto groups = static_cast<std::size_t>(groups_at_a_time(trials.front(), session));
+    std::vector<Sample> samples;
+    for (std::size_t first = 0; first < trials.size(); first += groups) {
+        const std::vector<Sample> round =
+            measure_round(session, trials.subspan(first, std::min(groups, trials.size() - first)));
+        samples.insert(samples.end(), round.begin(), round.end());
+    }
+    return samples;
+}
+
+/// The i-th trial by the i-th group.
+std::vector<Sample> GpuSource::measure_round(int session, std::span<const Trial> trials) {
+    const auto world_size = static_cast<std::size_t>(trials.front().point.cell.world_size);
+    const std::size_t my_group = static_cast<std::size_t>(world_.rank()) / world_size;
     std::size_t most = 0;
     for (const Trial& trial : trials) most = std::max(most, trial.algorithms.size());
 
-    std::vector<Record> mine(trials.size() * most);
-    for (std::size_t i = 0; i < trials.size(); ++i) {
-        if (static_cast<int>(i) % groups != my_group) continue;
-        const std::vector<Record> records = group_of(world_size).measure(trials[i], session);
-        std::copy(records.begin(), records.end(), mine.begin() + static_cast<std::ptrdiff_t>(i * most));
-        if (progress_) progress_();
+    std::vector<Record> mine(most);
+    if (my_group < trials.size()) {
+        const std::vector<Record> records = group_of(static_cast<int>(world_size))->measure(trials[my_group], session);
+        std::copy(records.begin(), records.end(), mine.begin());
+        progress_();
     }
     const std::vector<std::byte> all = world_.all_gather_bytes(std::as_bytes(std::span<const Record>(mine)));
+    progress_();
 
     std::vector<Sample> samples;
-    for (std::size_t i = 0; i < trials.size(); ++i) {
-        const auto rank = (i % static_cast<std::size_t>(groups)) * static_cast<std::size_t>(world_size);
+    for (std::size_t i = 0; i < trials.size(); ++i)
         for (std::size_t a = 0; a < trials[i].algorithms.size(); ++a) {
             Record record;
-            std::memcpy(&record, all.data() + (rank * mine.size() + i * most + a) * sizeof record, sizeof record);
+            std::memcpy(&record, all.data() + (i * world_size * most + a) * sizeof record, sizeof record);
             samples.push_back({.session = session,
                                .sku = fingerprint_.sku,
                                .compute_capability = fingerprint_.compute_capability,
@@ -116,7 +129,6 @@ std::vector<Sample> GpuSource::measure(int session, std::span<const Trial> trial
                                .status = record.status,
                                .note = record.note.data()});
         }
-    }
     return samples;
 }
 

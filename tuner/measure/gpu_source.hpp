@@ -18,13 +18,14 @@ struct PluginSession;
 
 /// Measures on the ranks of `world`; SPMD: all ranks make the same calls and get the same samples, bit for bit. The
 /// trials of a batch are shared out to the disjoint groups of their world size, which run side by side; unless they
-/// were seen to disturb each other when the run first measured a world size: then one group measures alone.
+/// were seen to disturb each other when the run first measured a world size: then one group measures alone. After each
+/// round, of one trial a group, all ranks tell each other: those that have nothing to measure get on with the others.
 class GpuSource : public SampleSource {
   public:
     /// Collective.
     /// @param session     of this process; outlives the source
     /// @param run_folder  where rank 0 keeps what the run's later sessions need not find out again
-    /// @param progress    called after every trial of this rank
+    /// @param progress    called on every rank after every trial of any: a supervisor may see one rank alone
     GpuSource(Communicator& world, const Config& config, const Topology& topology, PluginSession& session,
               std::filesystem::path run_folder, std::function<void()> progress);
     ~GpuSource() override;
@@ -35,9 +36,10 @@ class GpuSource : public SampleSource {
     Provenance provenance() const override { return provenance_; }
 
   private:
-    RankGroup& group_of(int world_size);
+    RankGroup* group_of(int world_size);
     int groups_at_a_time(const Trial& first, int session);
     double disturbance(const Trial& trial, int groups, int session);
+    std::vector<Sample> measure_round(int session, std::span<const Trial> trials);
 
     Communicator& world_;
     Config config_;
