@@ -52,7 +52,6 @@ __global__ void __launch_bounds__(kMaxThreads, oneshot_ctas_per_multiprocessor(N
     pdl_trigger();
 
     const auto push = [&] {
-        fence.before_row();
 #pragma unroll
         for (int k = 0; k < K; ++k) {
             if (!place.has(k)) continue;
@@ -86,7 +85,10 @@ __global__ void __launch_bounds__(kMaxThreads, oneshot_ctas_per_multiprocessor(N
         for (int step = -a.push_ahead; step < place.iterations; ++step) {
             const int next = step + a.push_ahead;
             epilogue.keep_together(step == -a.push_ahead);
-            if (next < place.iterations) push();
+            if (next < place.iterations) {
+                fence.before_row();
+                push();
+            }
             if (next + 1 < place.iterations) load();
             if (step >= 0) consume(step);
         }

@@ -28,6 +28,12 @@ __device__ __forceinline__ float e4m3_to_float(unsigned char code) {
     return __half2float(__half(__nv_cvt_fp8_to_halfraw(code, __NV_E4M3)));
 }
 
+/// 1/x within an ulp, x not subnormal: __fdividef() spends six instructions on those that are.
+__device__ __forceinline__ float reciprocal(float x) {
+    asm("rcp.approx.ftz.f32 %0, %0;" : "+f"(x));
+    return x;
+}
+
 /// e2m1x2, where the GPU has the instruction; quantize.cuh does without elsewhere.
 #if defined(__CUDA_ARCH_FEAT_SM100_ALL) || defined(__CUDA_ARCH_FEAT_SM103_ALL) || defined(__CUDA_ARCH_FEAT_SM120_ALL)
 inline constexpr bool kHasE2m1Instruction = true;

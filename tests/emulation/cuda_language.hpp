@@ -41,8 +41,13 @@ inline unsigned max(unsigned a, unsigned b) { return a < b ? b : a; }
 
 inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
 inline float __uint_as_float(unsigned x) { return std::bit_cast<float>(x); }
-inline float __fmul_rn(float a, float b) { return a * b; }
-inline float __fdividef(float a, float b) { return a / b; }
+inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) { // by less than 32
+    return static_cast<unsigned>((std::uint64_t{high} << 32 | low) >> (32 - shift));
+}
+inline float __fmul_rn(float a, float b) { // a computed NaN has no sign on a GPU (PTX ISA, mul.f32), on a CPU it may
+    const float product = a * b;
+    return product == product ? product : std::bit_cast<float>(0x7FFFFFFFu);
+}
 inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 

@@ -22,6 +22,8 @@ inline unsigned e4m3_pair(float low, float high) {
 }
 inline float e4m3_to_float(unsigned char code) { return static_cast<float>(decode(kE4M3, code)); }
 
+inline float reciprocal(float x) { return 1.0f / x; }
+
 inline constexpr bool kHasE2m1Instruction = false; // so that the kernels' own conversion is tested
 inline unsigned e2m1_instruction(float, float) { return 0; }
 
