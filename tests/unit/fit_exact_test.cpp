@@ -83,6 +83,45 @@ TEST_CASE("an algorithm that did not run for one hidden_dim is not used at that 
     CHECK(select_algorithm(cell, 128 << 10) == "oneshot");
 }
 
+TEST_CASE("a size at which every baseline is barred for some hidden_dim is left out") {
+    std::vector<Sample> samples;
+    for (const std::int64_t count : {1, 4, 16})
+        for (const std::int64_t hidden_dim : {2048, 4096})
+            add_twice(samples, point(4096 / hidden_dim * count, hidden_dim),
+                      {{"nccl_fused_norm", 20}, {"nccl_separate", 30}, {"oneshot", 10}});
+    const Cell whole = fit_one(samples);
+    for (const std::int64_t count : {1, 4, 16}) { // the first size, one between others, the last
+        std::vector<Sample> gap = samples;
+        for (Sample& sample : gap)
+            if ((sample.point == point(2 * count, 2048) && sample.algorithm == "nccl_fused_norm") ||
+                (sample.point == point(count) && sample.algorithm == "nccl_separate"))
+                sample.status = SampleStatus::failed;
+        const Cell cell = fit_one(gap);
+        REQUIRE(cell.status == CellStatus::measured);
+        CHECK(cell.measured_min_bytes == (count == 1 ? 32 << 10 : 8 << 10));
+        CHECK(cell.measured_max_bytes == (count == 16 ? 32 << 10 : 128 << 10));
+        CHECK(cell.baseline == whole.baseline);
+        CHECK(cell.oneshot->max_bytes == cell.measured_max_bytes);
+        CHECK(cell.note == "nccl_fused_norm failed at 1 points and is not used at their sizes; nccl_separate failed at "
+                           "1 points and is not used at their sizes");
+    }
+}
+
+TEST_CASE("an interval says when a session leaves open whether there is a limit at all") {
+    const auto low_end = [](double second_session) {
+        std::vector<Sample> samples;
+        for (const auto& [session, at_sixteen] : {std::pair(0, 10.4), std::pair(1, second_session)})
+            for (const auto& [count, us] :
+                 {std::pair(1, 9.0), std::pair(4, 9.6), std::pair(16, at_sixteen), std::pair(64, 12.0)})
+                add(samples, session, point(count), {{"nccl_fused_norm", 10}, {"oneshot", us}});
+        const Cell cell = fit_one(samples);
+        REQUIRE(cell.oneshot->ci95);
+        return (*cell.oneshot->ci95)[0];
+    };
+    CHECK(low_end(10.39) > 32 << 10);
+    CHECK(low_end(10.1) == 0); // crossings 0.6 octaves apart: ±3.7, as t of one degree of freedom is 12.7
+}
+
 TEST_CASE("a point that failed once is barred, one that ran once is not") {
     const auto cell_with = [](SampleStatus first, SampleStatus second) {
         std::vector<Sample> samples;

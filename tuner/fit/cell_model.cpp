@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <set>
 
 namespace crossover {
@@ -59,28 +60,37 @@ CellModel::CellModel(const CellObservations& cell) : cell_(cell) {
     for (const Series& series : cell.series)
         if (cell.sessions > 1) noise_ = std::max(noise_.value_or(0), std::sqrt(2.0) * series.noise);
 
-    std::vector<std::pair<std::uint64_t, Eigen::Index>> by_size;
-    for (Eigen::Index p = 0; p < points; ++p)
+    const auto has_baseline = [&](const auto& usable) {
         for (Eigen::Index a = 0; a < algorithms; ++a)
-            if (!is_challenger(a) && std::isfinite(log_us_(a, p))) {
-                by_size.emplace_back(message_bytes(cell.points[p]), p);
-                break;
-            }
-    std::sort(by_size.begin(), by_size.end());
-    for (const auto& [bytes, point] : by_size) {
-        if (sizes_.empty() || sizes_.back() != bytes) {
-            sizes_.push_back(bytes);
-            points_.emplace_back();
-        }
-        points_.back().push_back(point);
+            if (!is_challenger(a) && usable(a)) return true;
+        return false;
+    };
+    std::map<std::uint64_t, std::vector<Eigen::Index>> by_size;
+    for (Eigen::Index p = 0; p < points; ++p)
+        if (has_baseline([&](Eigen::Index a) { return std::isfinite(log_us_(a, p)); }))
+            by_size[message_bytes(cell.points[p])].push_back(p);
+    // What is barred at a point is not used at its size, for whatever hidden_dim.
+    const auto barred_at = [&](Eigen::Index a, const std::vector<Eigen::Index>& size) {
+        Barred barred = Barred::no;
+        for (const Eigen::Index p : size) barred = std::max(barred, cell.series[a].barred[p]);
+        return barred;
+    };
+    for (const auto& [bytes, at] : by_size) {
+        const auto usable = [&](Eigen::Index a) {
+            return barred_at(a, at) == Barred::no &&
+                   std::ranges::any_of(at, [&](Eigen::Index p) { return std::isfinite(log_us_(a, p)); });
+        };
+        if (!has_baseline(usable)) continue;
+        sizes_.push_back(bytes);
+        points_.push_back(at);
     }
 
     // The hidden_dims with a point at about a size: a search may have looked there with one of them only.
     const auto curves_at = [&](std::uint64_t bytes) {
         std::set<std::int64_t> hidden_dims;
-        for (const auto& [other, point] : by_size)
+        for (const auto& [other, at] : by_size)
             if (std::abs(log2_bytes(other) - log2_bytes(bytes)) <= kSameSize)
-                hidden_dims.insert(cell.points[point].hidden_dim);
+                for (const Eigen::Index p : at) hidden_dims.insert(cell.points[p].hidden_dim);
         return static_cast<double>(hidden_dims.size());
     };
     const auto sizes = static_cast<Eigen::Index>(sizes_.size());
@@ -92,8 +102,7 @@ CellModel::CellModel(const CellObservations& cell) : cell_(cell) {
         for (Eigen::Index a = 0; a < algorithms; ++a) {
             double sum = 0;
             int measured = 0;
-            Barred& barred = barred_[a][k];
-            for (const Eigen::Index p : points_[k]) barred = std::max(barred, cell.series[a].barred[p]);
+            const Barred barred = barred_[a][k] = barred_at(a, points_[k]);
             for (const Eigen::ArrayXd& times : columns) {
                 if (!std::isfinite(times[a])) continue;
                 sum += times[a] - times.isFinite().select(times, kInfinity).minCoeff();

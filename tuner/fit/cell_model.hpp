@@ -37,7 +37,7 @@ class CellModel {
     /// Keeps a reference to `cell`.
     explicit CellModel(const CellObservations& cell);
 
-    /// Message bytes with an unfused time, ascending.
+    /// Message bytes at which an unfused algorithm can be used, ascending.
     const std::vector<std::uint64_t>& sizes() const { return sizes_; }
     std::string_view name(Eigen::Index algorithm) const { return cell_.series[algorithm].name; }
     bool is_challenger(Eigen::Index algorithm) const { return algorithm::is_challenger(name(algorithm)); }
