@@ -41,6 +41,15 @@ TEST_CASE("rows lie side by side, reach half way to the next size, and no furthe
     CHECK(rows_of(samples).back().max_bytes == 96 * 1024);
 }
 
+TEST_CASE("a row begins half way from the size below, however far that is") {
+    std::vector<Sample> samples;
+    add(samples, 0, point(1), {{"oneshot", 8}, {kA, 10}});
+    add(samples, 0, point(64), {{"oneshot", 10}, {kA, 8}});
+    const std::vector<LaunchRow> rows = rows_of(samples);
+    REQUIRE(rows.size() == 1);
+    CHECK(rows[0].min_bytes == 8 * 8 * 1024 + 1); // √64 × 8 KiB
+}
+
 TEST_CASE("the default needs no win to stay, a variant one that counts") {
     const auto rows_where_ahead = [](double share, double guard_band) {
         std::vector<Sample> samples;

@@ -108,19 +108,18 @@ std::vector<LaunchRow> rows_of(const LaunchContest& contest, double guard_band, 
     std::uint64_t begin = 0;
     for (const Segment& segment : contest.segments) {
         const auto last = static_cast<std::size_t>(segment.end) - 1;
-        std::uint64_t end = std::min(kReach * message_bytes(points[last]), max_bytes);
-        if (last + 1 < points.size()) {
-            const double half_way = std::sqrt(static_cast<double>(message_bytes(points[last]))) *
-                                    std::sqrt(static_cast<double>(message_bytes(points[last + 1])));
-            end = std::min(end, static_cast<std::uint64_t>(half_way));
-        }
+        std::uint64_t half_way = max_bytes;
+        if (last + 1 < points.size())
+            half_way = static_cast<std::uint64_t>(std::sqrt(static_cast<double>(message_bytes(points[last]))) *
+                                                  std::sqrt(static_cast<double>(message_bytes(points[last + 1]))));
+        const std::uint64_t end = std::min({kReach * message_bytes(points[last]), half_way, max_bytes});
         if (displaces(contest, segment, guard_band))
             rows.push_back({.algorithm = contest.algorithm,
                             .hidden_dim = contest.hidden_dim,
                             .min_bytes = begin,
                             .max_bytes = end,
                             .launch = *parse_launched(contest.observations.series[segment.algorithm].name).launch});
-        begin = end + 1;
+        begin = half_way + 1;
     }
     return rows;
 }
