@@ -81,6 +81,7 @@ TEST_CASE("two limits are the pair of least summed regret") {
     // Brute force over all pairs of cuts, on curves that cross and touch at random.
     std::mt19937 random(5);
     std::uniform_real_distribution<double> uniform(0, 1);
+    int measured = 0;
     for (int trial = 0; trial < 100; ++trial) {
         CAPTURE(trial);
         synthetic::Machine machine;
@@ -100,6 +101,7 @@ TEST_CASE("two limits are the pair of least summed regret") {
         const std::vector<Sample> samples = synthetic::measure(machine);
         const Cell cell = fit_one(samples);
         if (cell.status != CellStatus::measured) continue;
+        ++measured;
 
         const auto loss = [&](std::size_t i, const std::string& name) {
             const double best = std::min({factors["oneshot"][i], factors["twoshot"][i], factors["nccl_fused_norm"][i]});
@@ -126,6 +128,7 @@ TEST_CASE("two limits are the pair of least summed regret") {
         CHECK(of_intervals <= of_cell + 2 * 0.02);
         check_intervals(cell);
     }
+    CHECK(measured > 80);
 }
 
 TEST_CASE("a hole is kept as intervals where one cut would cost more than the guard band") {
