@@ -75,14 +75,14 @@ CellModel::CellModel(const CellObservations& cell) : cell_(cell) {
         for (const Eigen::Index p : size) barred = std::max(barred, cell.series[a].barred[p]);
         return barred;
     };
-    for (const auto& [bytes, at] : by_size) {
+    for (const auto& size : by_size) {
         const auto usable = [&](Eigen::Index a) {
-            return barred_at(a, at) == Barred::no &&
-                   std::ranges::any_of(at, [&](Eigen::Index p) { return std::isfinite(log_us_(a, p)); });
+            return barred_at(a, size.second) == Barred::no &&
+                   std::ranges::any_of(size.second, [&](Eigen::Index p) { return std::isfinite(log_us_(a, p)); });
         };
         if (!has_baseline(usable)) continue;
-        sizes_.push_back(bytes);
-        points_.push_back(at);
+        sizes_.push_back(size.first);
+        points_.push_back(size.second);
     }
 
     // The hidden_dims with a point at about a size: a search may have looked there with one of them only.
