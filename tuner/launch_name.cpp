@@ -5,7 +5,9 @@
 
 #include <array>
 #include <charconv>
+#include <set>
 #include <sstream>
+#include <system_error>
 #include <utility>
 
 namespace crossover {
@@ -28,15 +30,17 @@ std::string to_string(const LaunchParameters& launch) {
 
 LaunchParameters parse_launch(const std::string& text, const std::string& place) {
     LaunchParameters launch;
+    std::set<std::string_view> given;
     std::istringstream words(text);
     for (std::string word; std::getline(words, word, ',');) {
         const auto equals = word.find('=');
         const std::string_view name = std::string_view(word).substr(0, equals);
         bool known = false;
         for (const auto& [field_name, field] : kFields) {
-            if (field_name != name || equals == std::string::npos) continue;
+            if (field_name != name || equals == std::string::npos || !given.insert(field_name).second) continue;
             const char* const end = word.data() + word.size();
-            known = std::from_chars(word.data() + equals + 1, end, launch.*field).ptr == end;
+            const auto [stop, error] = std::from_chars(word.data() + equals + 1, end, launch.*field);
+            known = error == std::errc() && stop == end;
         }
         if (!known)
             throw InputError((place.empty() ? "" : place + ": ") + "launch parameters `" + text + "`",

@@ -125,5 +125,7 @@ TEST_CASE("names of launches, and back") {
                          "launch parameters `cluster=8,warps=2`: cannot read `warps=2`; write "
                          "cluster=N,clusters=N,threads=N,ahead=N,behind=N",
                          InputError);
-    CHECK_THROWS_AS(parse_launched("twoshot[cluster=x]"), InputError);
+    for (const std::string wrong :
+         {"cluster=x", "cluster=", "cluster=99999999999", "cluster=8,cluster=4", "cluster=1e3"})
+        CHECK_THROWS_AS(parse_launched("twoshot[" + wrong + "]"), InputError);
 }
