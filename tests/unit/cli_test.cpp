@@ -136,6 +136,13 @@ TEST_CASE("tune writes the table and all that goes with it") {
         place.write_changed("other.yaml", "[2048, 4096]", "[4096]");
         check_refused(place.tune("--config other.yaml --out o --resume"),
                       "o/provenance.yaml: cannot resume: `config.sweep.hidden_dims` was [2048, 4096]");
+        // Times with the starts of graphs and without do not belong together.
+        std::string record = read_text(place.path() / "o" / "provenance.yaml");
+        const auto recording = record.find("  recording: ");
+        REQUIRE(recording != std::string::npos);
+        place.folder.write("o/provenance.yaml", record.insert(recording, "  graph_start: left out\n  "));
+        check_refused(place.tune("--config small.yaml --out o --resume"),
+                      "o/provenance.yaml: cannot resume: `provenance.extra.graph_start` was left out");
         CHECK(read_text(place.path() / "o" / "samples.csv") == samples);
     }
 }

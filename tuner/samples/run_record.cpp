@@ -45,9 +45,11 @@ std::string value_of(const KeyedValues& values, const std::string& key) {
     return "absent";
 }
 
-/// What may differ between a run and its continuation: when it was, how much there is, what is made of it.
+/// What may differ between a run and its continuation: when it was, how much there is, what is made of it. Not what
+/// was recorded, nor what the times hold.
 bool may_differ(std::string_view key) {
-    if (key.starts_with("provenance.extra.")) return key != "provenance.extra.recording";
+    if (key.starts_with("provenance.extra."))
+        return key != "provenance.extra.recording" && key != "provenance.extra.graph_start";
     return key == "provenance.date" || key == "provenance.sessions" || key == "provenance.samples" ||
            key == "config.measurement.sessions" || key.starts_with("config.measurement.budget_") ||
            key == "config.fit.guard_band" || key.starts_with("config.validation.");
