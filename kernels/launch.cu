@@ -54,6 +54,14 @@ void launch_with(void (*kernel)(Arguments), const Arguments& arguments, int ctas
 
 } // namespace
 
+int threads_on_gpu() {
+    int device = 0, multiprocessors = 0, threads = 0;
+    CROSSOVER_CUDA_CHECK(cudaGetDevice(&device));
+    CROSSOVER_CUDA_CHECK(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+    CROSSOVER_CUDA_CHECK(cudaDeviceGetAttribute(&threads, cudaDevAttrMaxThreadsPerMultiProcessor, device));
+    return multiprocessors * threads;
+}
+
 void launch_kernel(Kernel kernel, const device::Arguments& arguments, const LaunchParameters& launch,
                    cudaStream_t stream) {
     launch_with(kernel, arguments, arguments.clusters * launch.cluster_size, launch, stream);

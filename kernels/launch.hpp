@@ -50,6 +50,9 @@ using Kernel = void (*)(device::Arguments);
 void launch_kernel(Kernel kernel, const device::Arguments& arguments, const LaunchParameters& launch,
                    cudaStream_t stream);
 
+/// Threads that the current GPU holds at a time (launch.cu; on the CPU: tests/emulation). @throws CudaError
+int threads_on_gpu();
+
 /// twoshot() of a pattern with a sharded residual.
 void twoshot_sharded(const FusedAllReduce& call, const Workspace& workspace, const LaunchParameters& launch,
                      cudaStream_t stream);

@@ -4,6 +4,8 @@
 #include "kernels/device/epilogue.cuh"
 #include "kernels/launch.hpp"
 
+#include <algorithm>
+
 namespace crossover {
 namespace device {
 
@@ -73,7 +75,7 @@ __global__ void __launch_bounds__(kMaxThreads) quantize_kernel(const __grid_cons
 
 namespace {
 
-/// A row per CTA, enough CTAs to fill any GPU; few rows are spread over clusters.
+/// A row per CTA, of more than 32 KiB per cluster; as many as the GPU holds.
 LaunchParameters local_launch(const FusedAllReduce& call, bool pdl) {
     const int row_units = units_per_row(call);
     LaunchParameters launch;
@@ -85,7 +87,7 @@ LaunchParameters local_launch(const FusedAllReduce& call, bool pdl) {
         launch.cluster_size *= 2;
     const std::int64_t per_cta = ceil_div(row_units, launch.cluster_size);
     launch.threads = static_cast<int>(ceil_div(per_cta, per_warp)) * device::kWarp;
-    launch.clusters = 132 * 2048 / launch.threads / launch.cluster_size; // 132 multiprocessors of 2048 threads
+    launch.clusters = std::max(1, threads_on_gpu() / launch.threads / launch.cluster_size);
     return launch;
 }
 

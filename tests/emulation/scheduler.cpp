@@ -19,6 +19,8 @@ void launch_kernel(MoeKernel kernel, const device::MoeArguments& arguments, cons
     stream->machine.scheduler().launch(kernel, arguments, launch, *stream);
 }
 
+int threads_on_gpu() { return 132 * 2048; }
+
 namespace emulation {
 namespace {
 
