@@ -25,10 +25,9 @@ std::uint64_t seed_of(const Point& point, int session) {
 std::optional<std::string> not_measurable(const Point& point) {
     if (point.cell.quant != Quant::none && !is_quantized(point.cell.pattern))
         return "this pattern has nothing to quantize";
-    // Nor is there room for their padding.
+    // No kernel takes it, the baselines' norms neither; nor is there room for its gamma or padding.
     constexpr std::int64_t longest_row = std::int64_t{device::kMaxUnitsPerRow} * device::kUnitBytes;
-    if (is_sharded(point.cell.pattern) &&
-        point.hidden_dim * static_cast<std::int64_t>(element_size(point.cell.dtype)) > longest_row)
+    if (point.hidden_dim * static_cast<std::int64_t>(element_size(point.cell.dtype)) > longest_row)
         return "a row of more than " + std::to_string(longest_row) + " bytes";
     return std::nullopt;
 }
@@ -102,15 +101,18 @@ std::optional<std::string> RankGroup::check(Contender& contender, const Point& p
         contender.candidate->enqueue(tensors, stream_.get());
     } catch (const PluginError& error) {
         refused = error.what();
+    } catch (const CudaError& error) { // a launch that this GPU does not take; what is worse ends the wait
+        static_cast<void>(cudaGetLastError());
+        refused = error.what();
     }
     comm_.wait(stream_.get(), "correctness check");
     if (auto timeout = agree_on_timeout()) {
         status = SampleStatus::timeout;
         return timeout;
     }
+    status = SampleStatus::failed;
+    if (auto problem = agree(refused)) return problem;
     if (GroupPlugin* const plugin = contender.candidate->plugin()) {
-        status = SampleStatus::failed;
-        if (auto problem = agree(refused)) return problem;
         status = SampleStatus::timeout;
         if (auto problem = agree(plugin->device_problem(stream_.get()))) return problem;
     }
