@@ -87,14 +87,19 @@ int slurm_tasks_on_node(const std::string& list, int node) {
            "start Crossover by srun");
 }
 
-std::optional<RankEnvironment> read_slurm(Environment environment) {
+/// The variables of the step that srun has made; nothing outside of one.
+std::optional<Environment> slurm_step(Environment environment) {
     // A batch script has SLURM_PROCID=0 and SLURM_NTASKS of the whole allocation, too; only srun makes a step of it.
     if (variable(environment, "SLURM_JOB_ID") && !variable(environment, "SLURM_STEP_ID")) return std::nullopt;
     // SLURM_NTASKS can be the allocation's where the step has fewer.
     if (const auto tasks = variable(environment, "SLURM_STEP_NUM_TASKS")) environment["SLURM_NTASKS"] = *tasks;
-    // `srun --pty bash` and salloc's shell are steps of one task: the user is at a prompt, not under a launcher.
-    if (count(environment, "SLURM_NTASKS") == 1) return std::nullopt;
+    return environment;
+}
 
+/// `srun --pty bash` and salloc's shell are steps of one task: the user is at a prompt, not under a launcher.
+bool is_prompt(const Environment& step) { return count(step, "SLURM_NTASKS") == 1; }
+
+std::optional<RankEnvironment> read_slurm(const Environment& environment) {
     std::optional<RankEnvironment> self = read_family(environment, kSlurm);
     if (!self) return self;
     const auto either = [&](std::string_view step, std::string_view job) {
@@ -172,9 +177,13 @@ std::optional<RankEnvironment> detect_launcher(const Environment& environment) {
     // From the innermost outwards: torchrun is often started by srun or mpirun, mpirun in a Slurm allocation.
     std::optional<RankEnvironment> self = read_family(environment, kTorchrun);
     std::optional<RankEnvironment> mpi = read_family(environment, kOpenMpi);
-    std::optional<RankEnvironment> slurm = mpi ? std::nullopt : read_slurm(environment);
-    // srun --mpi=pmi2 sets PMI_RANK without what MPICH's own mpirun adds, so Slurm is asked first.
-    if (!mpi && !slurm) mpi = read_family(environment, kMpich);
+    const std::optional<Environment> step = mpi ? std::nullopt : slurm_step(environment);
+    const bool at_prompt = step && is_prompt(*step);
+    std::optional<RankEnvironment> slurm = step && !at_prompt ? read_slurm(*step) : std::nullopt;
+    // srun --mpi=pmi2 sets PMI_RANK, at a prompt, too, without what MPICH's own mpirun adds: that may have been started
+    // there, or have started its daemon as a step of one task.
+    if (!mpi && !slurm && (!at_prompt || variable(environment, kMpich.local_rank)))
+        mpi = read_family(environment, kMpich);
     const std::optional<RankEnvironment>& outer = mpi ? mpi : slurm;
 
     // torchrun under another launcher counts ranks its own way; variables set by hand must agree with the launcher's.
@@ -187,7 +196,7 @@ std::optional<RankEnvironment> detect_launcher(const Environment& environment) {
     if (!self) self = outer;
     if (self) {
         find_meeting_place(environment, *self);
-    } else if (variable(environment, "PMIX_RANK")) {
+    } else if (!at_prompt && variable(environment, "PMIX_RANK")) { // srun --mpi=pmix sets it at a prompt, too
         refuse("PMIX_RANK is set, but nothing tells the number of ranks",
                "start Crossover by mpirun, srun or torchrun, or unset PMIX_RANK");
     }

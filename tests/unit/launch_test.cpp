@@ -155,6 +155,25 @@ TEST_CASE("srun's variables, and what only looks like them") {
     CHECK(contains(refusal(with(nodes, {{"SLURM_NODEID", "3"}})), "SLURM_NODEID=3"));
 }
 
+TEST_CASE("at a prompt that srun has opened nothing but a launcher started there has ranks") {
+    const Environment prompt{{"SLURM_PROCID", "0"},
+                             {"SLURM_NTASKS", "1"},
+                             {"SLURM_LOCALID", "0"},
+                             {"SLURM_JOB_ID", "47"},
+                             {"SLURM_STEP_ID", "0"}};
+    CHECK_FALSE(detect_launcher(prompt));
+    CHECK_FALSE(detect_launcher(with(prompt, {{"PMI_RANK", "0"}, {"PMI_SIZE", "1"}}))); // --mpi=pmi2
+    CHECK_FALSE(detect_launcher(with(prompt, {{"PMIX_RANK", "0"}})));                   // --mpi=pmix
+    // MPICH's mpirun adds what tells the ranks of a host
+    const Environment mpich{{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}, {"MPI_LOCALRANKID", "1"}, {"MPI_LOCALNRANKS", "2"}};
+    const auto self = detect_launcher(with(prompt, mpich));
+    REQUIRE(self);
+    CHECK(self->launcher == Launcher::mpirun);
+    CHECK(self->rank == 1);
+    CHECK(detect_launcher(with(prompt, open_mpi(3)))->rank == 3);
+    CHECK(detect_launcher(with(prompt, torchrun(6)))->rank == 6);
+}
+
 TEST_CASE("launchers inside launchers") {
     // srun starts torchrun once a host: the ranks are torchrun's
     const Environment nested = with(with(torchrun(6), slurm_step(1)), {{"TORCHELASTIC_RUN_ID", "none"}});
