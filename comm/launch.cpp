@@ -30,8 +30,8 @@ struct Family {
     std::string_view rank, world_size, local_rank, local_size;
 };
 
-/// The place a family gives; nothing if none of its variables but (perhaps) the optional local_size is set.
-/// @throws InputError if only some are, or if they cannot all be true.
+/// The place a family gives; nothing if none of its variables but (perhaps) local_size is set, which is optional on one
+/// host. @throws InputError if only some are, or if they cannot all be true.
 std::optional<RankEnvironment> read_family(const Environment& environment, const Family& family) {
     const std::optional<int> rank = count(environment, family.rank);
     const std::optional<int> world_size = count(environment, family.world_size);
@@ -51,7 +51,8 @@ std::optional<RankEnvironment> read_family(const Environment& environment, const
     RankEnvironment self{
         .rank = *rank, .world_size = *world_size, .local_rank = *local_rank, .launcher = family.launcher};
     // Without a count of its own the host has all ranks; a launcher that spans hosts says so.
-    self.local_size = count(environment, family.local_size).value_or(*world_size);
+    const std::optional<int> local_size = count(environment, family.local_size);
+    self.local_size = local_size.value_or(*world_size);
     const auto in_order = [&](std::string_view low, int low_value, std::string_view high, int high_value, bool strict) {
         if (strict ? low_value < high_value : low_value <= high_value) return;
         refuse(std::string(low) + "=" + std::to_string(low_value) + " contradicts " + std::string(high) + "=" +
@@ -62,6 +63,11 @@ std::optional<RankEnvironment> read_family(const Environment& environment, const
     in_order(family.local_size, self.local_size, family.world_size, self.world_size, false);
     in_order(family.local_rank, self.local_rank, family.local_size, self.local_size, true);
     in_order(family.local_rank, self.local_rank, family.rank, self.rank, false);
+    if (!local_size && !family.local_size.empty() && self.local_rank < self.rank)
+        refuse(std::string(family.local_rank) + "=" + std::to_string(self.local_rank) + " differs from " +
+                   std::string(family.rank) + "=" + std::to_string(self.rank) + ", as on several hosts, and " +
+                   std::string(family.local_size) + " is not set",
+               "set it on all ranks to the number of ranks on their host");
     return self;
 }
 

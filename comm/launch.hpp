@@ -40,7 +40,7 @@ struct RankEnvironment {
 /// SLURM_{PROCID,NTASKS,LOCALID} of a step. MASTER_ADDR and MASTER_PORT are honoured under every launcher; without
 /// them the ranks of one host meet on 127.0.0.1 at a port made from the job's id.
 /// @throws InputError("environment", …) for variables that are partial, contradict each other, or span hosts without
-/// MASTER_ADDR.
+/// MASTER_ADDR or the number of ranks on each.
 std::optional<RankEnvironment> detect_launcher(const Environment& environment);
 
 /// Who this rank process is, from the variables that supervise_ranks() set. @throws InputError if they are missing.

@@ -148,8 +148,6 @@ class Source : public SampleSource {
                 names.push_back(name);
         return names;
     }
-    Fingerprint fingerprint() const override { return {.sku = "Synthetic", .compute_capability = "9.0"}; }
-    Provenance provenance() const override { return {}; }
 
   private:
     /// The contenders of one point: the times that fewer replays would have given, where the median of all is known.

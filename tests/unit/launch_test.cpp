@@ -126,9 +126,13 @@ TEST_CASE("ranks of one job agree on a port, other jobs have another") {
     CHECK(detect_launcher(with(open_mpi(0), {{"MASTER_PORT", "4000"}, {"MASTER_ADDR", "h"}}))->port == 4000);
 }
 
-TEST_CASE("several hosts need MASTER_ADDR") {
+TEST_CASE("several hosts need MASTER_ADDR and the ranks of each") {
     const Environment half = with(open_mpi(3), {{"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}});
     CHECK(contains(refusal(half), "MASTER_ADDR is not set"));
+    // what tells how many they are: tables say so
+    CHECK(refusal(without(torchrun(6), "LOCAL_WORLD_SIZE")) ==
+          "environment: LOCAL_RANK=2 differs from RANK=6, as on several hosts, and LOCAL_WORLD_SIZE is not set; set it "
+          "on all ranks to the number of ranks on their host");
     CHECK(detect_launcher(with(half, {{"MASTER_ADDR", "node-1"}}))->address == "node-1");
 }
 

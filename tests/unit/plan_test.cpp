@@ -29,8 +29,6 @@ class EchoSource : public SampleSource {
         if (forgets_one) samples.pop_back();
         return samples;
     }
-    Fingerprint fingerprint() const override { return {}; }
-    Provenance provenance() const override { return {}; }
 
     int batches = 0;
     bool forgets_one = false;

@@ -73,10 +73,6 @@ TEST_CASE("a replay gives the recorded samples, in the order asked") {
     const Config config = test::small_config();
     test::write_recording(folder.path(), config);
     const auto source = open_recording(folder.path(), config);
-    CHECK(source->fingerprint().sku == "Synthetic");
-    CHECK(source->provenance().driver == "580.159");
-    CHECK(source->provenance().extra.at("recording") == folder.path().filename().string());
-
     std::vector<Sample> samples;
     const auto plan = make_grid_plan(config);
     for (int session = 0; session < config.sessions; ++session)

@@ -110,10 +110,11 @@ Replay replay_recording(const TuneRequest& request, const std::string& why) {
     replay.recorded = read_samples(directory / "samples.csv");
     const std::set<Point> points = recorded_points(replay);
     replay.record = {.source = "recording",
-                     .fingerprint = source->fingerprint(),
+                     .fingerprint = recorded.fingerprint,
                      .gpus = recorded.gpus,
-                     .provenance = source->provenance(),
+                     .provenance = recorded.provenance,
                      .config = asked}; // world sizes that are dropped belong into the table, too
+    replay.record.provenance.extra["recording"] = fs::canonical(directory).filename();
     replay_sessions(config, points, *source, begin_run(request.out, replay.record, request.resume));
     return replay;
 }

@@ -18,8 +18,7 @@ namespace crossover {
 GpuSource::GpuSource(Communicator& world, const Config& config, const Topology& topology, PluginSession& session,
                      std::filesystem::path run_folder, std::function<void()> progress)
     : world_(world), config_(config), session_(session), run_folder_(std::move(run_folder)),
-      progress_(std::move(progress)), fingerprint_(fingerprint_of(topology, count_nodes(world))),
-      provenance_(provenance_of(topology, config)), clock_(world.device()),
+      progress_(std::move(progress)), first_gpu_(topology.gpus.at(0)), clock_(world.device()),
       multiprocessors_(topology.gpus.at(static_cast<std::size_t>(world.device())).multiprocessors) {}
 
 GpuSource::~GpuSource() = default;
@@ -33,8 +32,8 @@ RankGroup* GpuSource::group_of(int world_size) {
         const int color = world_.rank() / world_size;
         auto comm = world_.split(color < groups ? color : -1, world_.rank());
         if (comm)
-            group = std::make_unique<RankGroup>(std::move(*comm), config_, multiprocessors_,
-                                                std::stoi(fingerprint_.compute_capability), clock_, session_);
+            group = std::make_unique<RankGroup>(std::move(*comm), config_, multiprocessors_, first_gpu_.major, clock_,
+                                                session_);
     }
     return group.get();
 }
@@ -117,8 +116,8 @@ std::vector<Sample> GpuSource::measure_round(int session, std::span<const Trial>
             Record record;
             std::memcpy(&record, all.data() + (i * world_size * most + a) * sizeof record, sizeof record);
             samples.push_back({.session = session,
-                               .sku = fingerprint_.sku,
-                               .compute_capability = fingerprint_.compute_capability,
+                               .sku = first_gpu_.name,
+                               .compute_capability = first_gpu_.compute_capability(),
                                .point = trials[i].point,
                                .algorithm = trials[i].algorithms[a],
                                .latency_us = record.status == SampleStatus::ok ? record.latency_us : 0,
@@ -135,7 +134,7 @@ std::vector<Sample> GpuSource::measure_round(int session, std::span<const Trial>
 std::vector<std::string> GpuSource::launches(std::string_view algorithm, const Point& point) const {
     return launch_ladder(algorithm, point,
                          {.multiprocessors = multiprocessors_,
-                          .compute_capability_major = std::stoi(fingerprint_.compute_capability),
+                          .compute_capability_major = first_gpu_.major,
                           .max_message_bytes = config_.max_message_bytes,
                           .workspace_limit_bytes = config_.workspace_limit_bytes});
 }

@@ -32,8 +32,6 @@ class GpuSource : public SampleSource {
 
     std::vector<Sample> measure(int session, std::span<const Trial> trials) override;
     std::vector<std::string> launches(std::string_view algorithm, const Point& point) const override;
-    Fingerprint fingerprint() const override { return fingerprint_; }
-    Provenance provenance() const override { return provenance_; }
 
   private:
     RankGroup* group_of(int world_size);
@@ -46,8 +44,7 @@ class GpuSource : public SampleSource {
     PluginSession& session_;
     std::filesystem::path run_folder_;
     std::function<void()> progress_;
-    Fingerprint fingerprint_;
-    Provenance provenance_;
+    GpuInfo first_gpu_; // what samples are named after
     ClockWatch clock_;
     int multiprocessors_ = 0;
     std::map<int, std::unique_ptr<RankGroup>> groups_; // by world size

@@ -109,7 +109,8 @@ int available_ranks() {
 bool measure_on_gpus(const Config& config, const fs::path& out, bool resume, RunRecord& record) {
     const auto self = detect_launcher(read_environment());
     RankJob job = make_job(config, self);
-    const int nodes = self ? self->world_size / std::max(1, self->local_size) : 1;
+    // The last host may have fewer ranks than this one.
+    const int nodes = self ? (self->world_size + self->local_size - 1) / self->local_size : 1;
     const std::optional<Config> asked = record.config; // before world sizes that this machine cannot have were left out
     record = make_record(config, job.world_size, nodes);
     if (asked) record.config = asked;

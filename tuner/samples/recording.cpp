@@ -35,7 +35,6 @@ class Recording : public SampleSource {
                                  "two samples of " + name_of(sample.session, sample.point, sample.algorithm),
                                  "keep one");
         }
-        record_.provenance.extra["recording"] = std::filesystem::canonical(directory).filename();
     }
 
     const RunRecord& record() const { return record_; }
@@ -131,9 +130,6 @@ class Recording : public SampleSource {
         const auto found = launches_.find({std::string(algorithm), point});
         return found == launches_.end() ? std::vector<std::string>() : found->second;
     }
-
-    Fingerprint fingerprint() const override { return record_.fingerprint; }
-    Provenance provenance() const override { return record_.provenance; }
 
   private:
     using Key = std::tuple<int, Point, std::string_view>;

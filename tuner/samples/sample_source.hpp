@@ -2,7 +2,6 @@
 /// Where samples come from: GPUs (tuner/measure) or a recording (tuner/samples/recording).
 
 #include "tuner/plan/plan.hpp"
-#include "tuner/table.hpp"
 
 #include <span>
 #include <vector>
@@ -18,8 +17,6 @@ class SampleSource {
     virtual std::vector<std::string> launches(std::string_view /*algorithm*/, const Point& /*point*/) const {
         return {};
     }
-    virtual Fingerprint fingerprint() const = 0;
-    virtual Provenance provenance() const = 0;
 };
 
 } // namespace crossover
