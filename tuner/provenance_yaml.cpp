@@ -2,8 +2,6 @@
 
 #include "tuner/yaml_writer.hpp"
 
-#include <regex>
-
 namespace crossover {
 namespace {
 
@@ -38,8 +36,7 @@ Fingerprint take_fingerprint(YamlMap& document) {
     fingerprint.sku = document.get<std::string>("sku");
     if (fingerprint.sku.empty()) document.fail(document.get_node("sku"), "`sku` is empty", "name the GPU");
     fingerprint.compute_capability = document.get<std::string>("compute_capability");
-    static const std::regex kCapability("[0-9]+\\.[0-9]");
-    if (!std::regex_match(fingerprint.compute_capability, kCapability))
+    if (!is_compute_capability(fingerprint.compute_capability))
         document.fail(document.get_node("compute_capability"),
                       "`compute_capability` is `" + fingerprint.compute_capability + "`", "write it like \"9.0\"");
     fingerprint.topology = document.get_word("topology", kTopologies);

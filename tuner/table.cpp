@@ -2,8 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <regex>
 
 namespace crossover {
+
+bool is_compute_capability(std::string_view text) {
+    static const std::regex kCapability("[0-9]+\\.[0-9]");
+    return std::regex_match(text.begin(), text.end(), kCapability);
+}
 
 double rounded_share(double share) { return std::round(share * 1e6) / 1e6 + 0.0; } // + 0.0: never "-0"
 

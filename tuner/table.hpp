@@ -167,6 +167,9 @@ struct Fingerprint {
     bool operator==(const Fingerprint&) const = default;
 };
 
+/// Whether a text is like "9.0", as CUDA and tables write it; engines' own 90 is not.
+bool is_compute_capability(std::string_view text);
+
 /// Begins the keys of `extra` that tell of kernels that are not ours (tuner/roles.hpp): "candidate acme_oneshot".
 inline constexpr std::string_view kCandidatePrefix = "candidate ";
 

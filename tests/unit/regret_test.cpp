@@ -239,6 +239,14 @@ TEST_CASE("a malformed rule is an error with its line") {
     CHECK(has(message(head + "rules:\n  - {fused_max: {bytes: -1}}\n"), "x.yaml:6: `bytes` is `-1`"));
     CHECK(has(message(head + "rules:\n  - {world_size: 2}\n"), "`fused_max` is missing"));
     CHECK(has(message(head + "rules: []\n"), "`rules` is empty"));
+    // Rules that would never apply: vLLM's own notation, and no world.
+    CHECK(has(message(head + "rules:\n  - {compute_capability: 90, fused_max: never}\n"),
+              "x.yaml:6: `compute_capability` is `90`; write it like \"9.0\""));
+    CHECK(has(message(head + "rules:\n  - compute_capability:\n    - 10.0\n    - sm_90\n    fused_max: never\n"),
+              "x.yaml:8: `compute_capability` is `sm_90`"));
+    CHECK(has(message(head + "rules:\n  - {world_size: [2, 1], fused_max: never}\n"), "`world_size` is `1`"));
+    CHECK(has(message("incumbent: ''\n" + head.substr(head.find('\n') + 1) + "rules:\n  - {fused_max: never}\n"),
+              "x.yaml:1: `incumbent` is empty"));
     CHECK(has(message(head), "`rules` is missing"));
     CHECK(has(message("incumbent: X\nsource: s\ndate: 2026-01\notherwise: nccl\nrules:\n  - {fused_max: never}\n"),
               "write one of unfused, not_covered"));

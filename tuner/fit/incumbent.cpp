@@ -2,6 +2,7 @@
 
 #include "tuner/fit/regret.hpp"
 #include "tuner/read_file.hpp"
+#include "tuner/table.hpp"
 #include "tuner/yaml_map.hpp"
 
 #include <algorithm>
@@ -30,14 +31,18 @@ Incumbent::Limit parse_limit(const YamlMap& rule, const YAML::Node& node, const 
     return {.unit = Incumbent::Unit::bytes_times_world, .max = *bytes_times_world};
 }
 
-/// One value or a list of them; none if the key is absent.
-template <class T>
-std::vector<T> one_or_more(YamlMap& map, const std::string& key) {
+/// One value or a list of them, each of which `can_be`, or the rule would match nothing; none if the key is absent.
+template <class T, class CanBe>
+std::vector<T> one_or_more(YamlMap& map, const std::string& key, CanBe can_be, const std::string& remedy) {
     std::vector<T> values;
     const auto node = map.find_node(key);
     if (!node) return values;
-    if (!node->IsSequence()) return {map.as<T>(*node, key)};
-    for (const YAML::Node& element : *node) values.push_back(map.as<T>(element, key));
+    const auto add = [&](const YAML::Node& element) {
+        values.push_back(map.as<T>(element, key));
+        if (!can_be(values.back())) map.fail(element, "`" + key + "` is `" + element.Scalar() + "`", remedy);
+    };
+    if (!node->IsSequence()) return add(*node), values;
+    for (const YAML::Node& element : *node) add(element);
     if (values.empty()) map.fail(*node, "`" + key + "` is empty", "leave it out for any");
     return values;
 }
@@ -45,8 +50,10 @@ std::vector<T> one_or_more(YamlMap& map, const std::string& key) {
 Incumbent::Rule parse_rule(const YAML::Node& node, const std::string& file) {
     YamlMap map(node, file, "a rule");
     Incumbent::Rule rule;
-    rule.compute_capabilities = one_or_more<std::string>(map, "compute_capability");
-    rule.world_sizes = one_or_more<int>(map, "world_size");
+    rule.compute_capabilities =
+        one_or_more<std::string>(map, "compute_capability", is_compute_capability, "write it like \"9.0\"");
+    rule.world_sizes = one_or_more<int>(
+        map, "world_size", [](int world_size) { return world_size >= 2; }, "write 2 or more");
     rule.fused_max = parse_limit(map, map.get_node("fused_max"), "fused_max");
     const auto oneshot = map.find_node("oneshot_max");
     rule.oneshot_max = oneshot ? parse_limit(map, *oneshot, "oneshot_max") : kAlways;
@@ -78,6 +85,7 @@ Incumbent read_incumbent(const std::filesystem::path& path) {
     YamlMap map(load_yaml(read_file(path, "the incumbent"), file), file, "the incumbent");
     Incumbent incumbent;
     incumbent.name = map.get<std::string>("incumbent");
+    if (incumbent.name.empty()) map.fail(map.get_node("incumbent"), "`incumbent` is empty", "name the engine");
     incumbent.source = map.get<std::string>("source");
     incumbent.date = map.get<std::string>("date");
     incumbent.note = map.find<std::string>("note").value_or("");

@@ -3,12 +3,12 @@
 #include "tuner/error.hpp"
 #include "tuner/read_file.hpp"
 #include "tuner/samples/importers/result_file.hpp"
+#include "tuner/table.hpp"
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <map>
-#include <regex>
 #include <sstream>
 #include <utility>
 
@@ -128,8 +128,7 @@ void check(const ImportOptions& options) {
                          "name it, e.g. --sku 'NVIDIA H200'");
     if (std::any_of(options.sku.begin(), options.sku.end(), [](char c) { return static_cast<unsigned char>(c) < 32; }))
         throw InputError("--sku", "the name has control characters", "name it, e.g. --sku 'NVIDIA H200'");
-    static const std::regex kCapability("[0-9]{1,2}\\.[0-9]");
-    if (!std::regex_match(options.compute_capability, kCapability))
+    if (!is_compute_capability(options.compute_capability))
         throw InputError("--compute-capability",
                          options.compute_capability.empty()
                              ? "the file does not say it"
