@@ -284,6 +284,13 @@ TEST_CASE("evaluate tells the regret of several tables, and what it left out") {
     for (const std::string name : {"vLLM", "SGLang", "FlashInfer AUTO", "TensorRT-LLM", "always NCCL"})
         CHECK(has(all, name));
 
+    // MoE samples are nothing to rules for all-reduces.
+    for (Sample& each : measured) each.point.cell.pattern = Pattern::moe_dispatch_zipf;
+    write_samples(folder.path() / "samples.csv", measured);
+    const std::string rule = CROSSOVER_SOURCE_DIR "/configs/incumbents/always-nccl.yaml";
+    test::check_refused(test::run_command(command), rule + ": says nothing about any point of the samples; ");
+    write_samples(folder.path() / "samples.csv", samples());
+
     CHECK(test::run_command(command + "no.yaml").status == 2);
     CHECK(test::run_command(command + "vllm.yaml --json --markdown").status == 2);
     CHECK(test::run_command(command + "vllm.yaml --worst -1").status == 2);

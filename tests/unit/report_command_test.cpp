@@ -49,7 +49,7 @@ TEST_CASE("report draws again what tune wrote") {
     CHECK(run.run("report --help").status == 0);
 
     const std::string rules = (fs::path(CROSSOVER_SOURCE_DIR) / "configs" / "incumbents").string();
-    CHECK(run.run("report o --against " + rules + " --against o/table.yaml").status == 0);
+    CHECK(run.run("report o --against " + rules + " --against o").status == 0); // a run stands for its table
     const std::string beside = read_text(run.path("o/report.html"));
     for (const char* row : {"<tr><td>vLLM</td>", "<tr><td>o/table.yaml</td>", "<tr><td>this table</td>"})
         CHECK_MESSAGE(beside.find(row) != std::string::npos, row);
@@ -80,6 +80,11 @@ TEST_CASE("report of input that cannot be used") {
     run.folder.write("o/samples.csv", others);
     check_only_refused(run.run("report o"),
                        "o/samples.csv: samples of `Other` (9.0), but the table is of `Synthetic` (9.0); ");
+    std::string moe = samples;
+    for (auto at = moe.find(",allreduce_"); at != std::string::npos; at = moe.find(",allreduce_"))
+        moe.replace(at, moe.find(',', at + 1) - at, ",moe_dispatch_zipf");
+    run.folder.write("o/samples.csv", moe);
+    check_only_refused(run.run("report o"), "o/samples.csv: no sample is of a cell of the table; ");
     fs::remove(run.path("o/samples.csv"));
     check_only_refused(run.run("report o"), "o/samples.csv: cannot read the samples");
     CHECK_FALSE(fs::exists(run.path("o/report.html")));

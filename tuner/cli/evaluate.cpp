@@ -27,8 +27,9 @@ const Usage kUsage{
         "The time that a table loses on measured points against the best algorithm at each: regret = time with the\n"
         "table / time with the best - 1. A table is a table.yaml or the rule of an engine "
         "(configs/incumbents/*.yaml);\n"
-        "a folder stands for all the .yaml in it. \"Unfused\" in an engine's rule counts as the fastest unfused\n"
-        "algorithm measured at the point."};
+        "a folder stands for the table.yaml in it, or else for all its .yaml. \"Unfused\" in an engine's rule counts "
+        "as\n"
+        "the fastest unfused algorithm measured at the point."};
 
 std::string microseconds(double us) {
     char text[32];
@@ -139,6 +140,16 @@ std::string json(const std::vector<Evaluation>& evaluations, std::size_t worst) 
     return write_json(document);
 }
 
+/// Numbers of no point would be an empty answer.
+void require_points(const std::vector<Evaluation>& evaluations) {
+    const bool any = std::any_of(evaluations.begin(), evaluations.end(), [](const Evaluation& evaluation) {
+        return !evaluation.report.points.empty() || evaluation.report.not_sampled > 0;
+    });
+    if (!any)
+        throw InputError(evaluations.front().source, "says nothing about any point of the samples",
+                         "name samples of the table's patterns, dtypes, quant modes and world sizes");
+}
+
 } // namespace
 
 int run_evaluate(const std::vector<std::string>& arguments) {
@@ -176,6 +187,7 @@ int run_evaluate(const std::vector<std::string>& arguments) {
     }
     std::vector<Evaluation> evaluations;
     for (const fs::path& path : table_files(tables)) evaluations.push_back(evaluate(path, samples, skus));
+    require_points(evaluations);
     const auto named = static_cast<std::size_t>(worst);
     std::cout << (values->count("json") != 0 ? json(evaluations, named) : markdown(evaluations, named));
     return 0;

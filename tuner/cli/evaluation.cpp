@@ -45,12 +45,14 @@ Evaluation evaluate(const fs::path& path, std::span<const Sample> samples, const
 std::vector<fs::path> table_files(const std::vector<std::string>& names) {
     std::vector<fs::path> files;
     for (const std::string& name : names) {
-        if (!fs::is_directory(name)) {
-            files.emplace_back(name);
+        fs::path path = name;
+        if (fs::exists(path / "table.yaml")) path /= "table.yaml"; // of a run, whose provenance.yaml is no table
+        if (!fs::is_directory(path)) {
+            files.push_back(std::move(path));
             continue;
         }
         std::vector<fs::path> inside;
-        for (const fs::directory_entry& entry : fs::directory_iterator(name))
+        for (const fs::directory_entry& entry : fs::directory_iterator(path))
             if (entry.path().extension() == ".yaml") inside.push_back(entry.path());
         if (inside.empty()) throw InputError(name, "no .yaml in this folder", "name a table or a folder of tables");
         std::sort(inside.begin(), inside.end());

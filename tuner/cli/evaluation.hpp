@@ -28,7 +28,8 @@ std::string count(std::int64_t number, const std::string& noun);
 Evaluation evaluate(const std::filesystem::path& path, std::span<const Sample> samples,
                     const std::set<std::string>& skus);
 
-/// The files that `names` stand for: a folder for all the .yaml in it. @throws InputError for a folder without any
+/// The files that `names` stand for: a folder for its table.yaml, or else for all the .yaml in it. @throws InputError
+/// for a folder without any
 std::vector<std::filesystem::path> table_files(const std::vector<std::string>& names);
 
 } // namespace crossover

@@ -7,6 +7,7 @@
 #include "tuner/error.hpp"
 #include "tuner/make_table.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -37,6 +38,10 @@ std::vector<Sample> read_samples_of(const Table& table, const fs::path& path) {
     std::vector<Sample> samples = read_samples(path);
     require_some(samples, path);
     require_gpu_of(table, samples, path);
+    if (std::none_of(samples.begin(), samples.end(),
+                     [&](const Sample& sample) { return find_cell(table, sample.point.cell) != nullptr; }))
+        throw InputError(path.string(), "no sample is of a cell of the table",
+                         "name the samples.csv that the table was fitted to");
     return samples;
 }
 
