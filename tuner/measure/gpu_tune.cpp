@@ -5,6 +5,7 @@
 #include "comm/topology.hpp"
 #include "tuner/error.hpp"
 #include "tuner/measure/gpu_source.hpp"
+#include "tuner/measure/limits.hpp"
 #include "tuner/measure/plugin.hpp"
 #include "tuner/plan/run_session.hpp"
 #include "tuner/plan/validation.hpp"
@@ -22,10 +23,6 @@ namespace crossover {
 namespace {
 
 namespace fs = std::filesystem;
-using namespace std::chrono_literals;
-
-/// A rank that says nothing for this long hangs: one trial with the largest messages takes a few seconds.
-constexpr auto kProgressLimit = 120s;
 
 /// What driver and rank processes have on disk as long as this lives: the config, what they tell each other of
 /// candidates (tuner/plugins/isolation.hpp), and a session the next of groups (tuner/plan/side_by_side.hpp).
@@ -78,7 +75,7 @@ RankJob make_job(const Config& config, const std::optional<RankEnvironment>& sel
         job.local_size = job.world_size;
         for (int rank = 0; rank < job.world_size; ++rank) job.ranks.push_back({rank, rank});
     }
-    job.progress_limit = kProgressLimit;
+    job.progress_limit = progress_limit(config);
     return job;
 }
 
@@ -140,7 +137,7 @@ int run_rank(const std::vector<std::string>& arguments) {
 
     const Environment environment = read_environment();
     const ProgressReporter reporter(environment);
-    Communicator world = Communicator::connect(rank_environment(environment));
+    Communicator world = Communicator::connect(rank_environment(environment), wait_limit(config));
     PluginSession plugins{
         .libraries = PluginLibraries(config), .verdicts = read_verdicts(folder), .in_flight = {folder, world.rank()}};
     GpuSource source(world, config, read_topology(environment), plugins, folder, [&reporter] { reporter.report(); });
