@@ -290,3 +290,11 @@ TEST_CASE("GPU time: calls in both graphs × replays, fewer calls for large mess
     sample.replays = 0; // not ok
     CHECK(gpu_seconds(sample, config) == 0);
 }
+
+TEST_CASE("what provenance says of the start of graphs is true of every shape") {
+    Point point{{.world_size = 2}, 4096, 1};
+    for (const int most : {1, 2, 4, 5, 20})
+        for (point.num_tokens = 1; point.num_tokens <= 1 << 20; point.num_tokens *= 2)
+            CHECK((few_calls(calls_per_graph(point, most)) > 0) == (graph_start(most) == "left out"));
+    CHECK(graph_start(4) == "timed");
+}

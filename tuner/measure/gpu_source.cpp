@@ -2,6 +2,7 @@
 
 #include "tuner/fit/statistics.hpp"
 #include "tuner/measure/rank_group.hpp"
+#include "tuner/plan/gpu_seconds.hpp"
 #include "tuner/plan/launch_ladder.hpp"
 #include "tuner/plan/side_by_side.hpp"
 
@@ -159,7 +160,7 @@ Provenance provenance_of(const Topology& topology, const Config& config) {
     provenance.sessions = config.sessions;
     provenance.extra["cache"] = std::string(to_string(config.cache));
     provenance.extra["graph_calls"] = std::to_string(config.graph_calls);
-    provenance.extra["graph_start"] = "left out"; // timing.hpp
+    provenance.extra["graph_start"] = std::string(graph_start(config.graph_calls));
     provenance.extra["trials"] = std::to_string(config.trials);
     return provenance;
 }
