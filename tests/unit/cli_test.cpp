@@ -118,6 +118,12 @@ TEST_CASE("tune writes the table and all that goes with it") {
         check_refused(place.run("fit --samples alone.csv"), "provenance.yaml: not there");
         CHECK(place.run("fit --samples alone.csv --provenance o/provenance.yaml").output == fit.output);
     }
+    SUBCASE("how long it was measured is the recording's own, and is told so") {
+        place.write_changed("longer.yaml", "trials: 15", "trials: 99");
+        CHECK(place.tune("--config longer.yaml --out longer").status == 0);
+        CHECK(read_text(place.path() / "longer" / "provenance.yaml") ==
+              read_text(place.path() / "o" / "provenance.yaml"));
+    }
     SUBCASE("again gives the same, byte for byte") {
         std::vector<std::string> before;
         for (const std::string& name : kRunFiles) before.push_back(read_text(place.path() / "o" / name));

@@ -128,7 +128,7 @@ TEST_CASE("what was not recorded is named, and what was") {
     CHECK(error([](Config& c) { c.num_tokens = {5}; }) ==
           not_recorded("num_tokens 5 was not recorded; recorded: 1, 4, 16, 64, 256, 1024, 4096, 8192"));
     CHECK(error([](Config& c) { c.algorithms.push_back("custom_fused_norm"); }) ==
-          not_recorded("algorithm custom_fused_norm was not recorded; "
+          not_recorded("pattern allreduce_residual_rmsnorm: algorithm custom_fused_norm was not recorded; "
                        "recorded: nccl_fused_norm, nccl_separate, oneshot, twoshot"));
     CHECK(error([](Config& c) { c.sessions = 3; }) ==
           "3 sessions were not recorded; recorded: 2; "
@@ -142,6 +142,19 @@ TEST_CASE("what was not recorded is named, and what was") {
     CHECK(error([](Config& c) { c.num_tokens.push_back(1 << 20); }) == "no error");
     // How long it was measured is the recording's own.
     CHECK(error([](Config& c) { c.trials = 99; }) == "no error");
+}
+
+TEST_CASE("messages beyond the recording's largest are told by its limit") {
+    const TemporaryFolder folder;
+    Config config = test::small_config();
+    config.max_message_bytes /= 2;
+    test::write_recording(folder.path(), config);
+    CHECK(error_of(folder.path(), config) == "no error");
+    config.max_message_bytes += 1; // nothing lies between
+    CHECK(error_of(folder.path(), config) == "no error");
+    config.max_message_bytes = 64 << 20;
+    CHECK(error_of(folder.path(), config) == "max_message_bytes 67108864 was not recorded; recorded: 33554432; "
+                                             "ask for this in the config, or measure on GPUs");
 }
 
 TEST_CASE("a recording with a hole, with a sample twice, of two machines") {

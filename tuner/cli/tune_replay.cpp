@@ -74,6 +74,15 @@ std::set<Point> recorded_points(const Replay& replay) {
     return points;
 }
 
+/// How long it was measured is the recording's own.
+void take_measurement(Config& config, const Config& recorded) {
+    config.warmup = recorded.warmup;
+    config.trials = recorded.trials;
+    config.precision = recorded.precision;
+    config.graph_calls = recorded.graph_calls;
+    config.timeout_ms = recorded.timeout_ms;
+}
+
 Lenience lenience(const TuneRequest& request) {
     return {.shapes = request.default_config, .sessions = request.any_sessions};
 }
@@ -97,7 +106,10 @@ Replay replay_recording(const TuneRequest& request, const std::string& why) {
               << recorded.provenance.date << ")\n";
 
     Config asked = request.config;
-    if (recorded.config) take_candidates(asked, recorded.config->candidates);
+    if (recorded.config) {
+        take_candidates(asked, recorded.config->candidates);
+        take_measurement(asked, *recorded.config);
+    }
     Replay replay{.record = {}, .config = replayable(asked, recorded, lenience(request)), .recorded = {}};
     const Config& config = replay.config;
     std::cout << dropped_lines(asked, config, recorded.gpus, "in the recording");

@@ -48,7 +48,7 @@ class Recording : public SampleSource {
     }
 
     /// What the config asks for and was not recorded: at most one each of world sizes, patterns, dtypes, quants,
-    /// hidden_dims, token counts, algorithms, sessions, cache states, workspace limits; if none of these, of their
+    /// hidden_dims, token counts, sessions, settings, and algorithms of a pattern; if none of these, of their
     /// combinations.
     std::vector<Lack> lacks(const Config& config) const {
         // What was asked for, as points: sizes that max_message_bytes drops need not be there.
@@ -75,28 +75,37 @@ class Recording : public SampleSource {
         check(
             "num_tokens", [](const Point& point) { return point.num_tokens; }, number);
 
-        std::set<std::string> algorithms;
+        std::map<Pattern, std::set<std::string>> algorithms;
         std::set<int> sessions;
         for (const Sample& sample : samples_) {
-            algorithms.insert(sample.algorithm);
+            if (!is_launch_variant(sample.algorithm)) algorithms[sample.point.cell.pattern].insert(sample.algorithm);
             sessions.insert(sample.session);
         }
-        std::set<std::string> asked_algorithms;
-        for (const Pattern pattern : config.patterns)
-            for (const std::string& name : algorithms_of(config, pattern)) asked_algorithms.insert(name);
-        add_missing(all, "algorithm", asked_algorithms, algorithms, [](const std::string& text) { return text; });
+        for (const Pattern pattern : config.patterns) {
+            const std::vector<std::string> asked = algorithms_of(config, pattern);
+            if (algorithms.contains(pattern))
+                add_missing(all, "pattern " + std::string(to_string(pattern)) + ": algorithm",
+                            std::set<std::string>(asked.begin(), asked.end()), algorithms[pattern],
+                            [](const std::string& text) { return text; });
+        }
         if (config.sessions > std::ssize(sessions))
             all.push_back({std::to_string(config.sessions) +
                                " sessions were not recorded; recorded: " + std::to_string(sessions.size()),
                            "ask for at most these with --sessions or `measurement.sessions`, or measure on GPUs"});
-        if (record_.config && record_.config->cache != config.cache)
-            all.push_back({"cache " + std::string(to_string(config.cache)) +
-                               " was not recorded; recorded: " + std::string(to_string(record_.config->cache)),
-                           "ask for this in the config, or measure on GPUs"});
-        if (record_.config && record_.config->workspace_limit_bytes != config.workspace_limit_bytes)
-            all.push_back({"workspace_limit_bytes " + std::to_string(config.workspace_limit_bytes) +
-                               " was not recorded; recorded: " + std::to_string(record_.config->workspace_limit_bytes),
-                           "ask for this in the config, or measure on GPUs"});
+        const auto check_setting = [&](const std::string& key, const auto& asked, const auto& recorded, auto to_text) {
+            if (asked != recorded)
+                all.push_back({key + " " + to_text(asked) + " was not recorded; recorded: " + to_text(recorded),
+                               "ask for this in the config, or measure on GPUs"});
+        };
+        if (const std::optional<Config>& recorded = record_.config) {
+            check_setting("cache", config.cache, recorded->cache,
+                          [](auto state) { return std::string(to_string(state)); });
+            check_setting("workspace_limit_bytes", config.workspace_limit_bytes, recorded->workspace_limit_bytes,
+                          number);
+            const auto beyond = [&](const Point& point) { return message_bytes(point) > recorded->max_message_bytes; };
+            if (std::ranges::any_of(points, beyond))
+                check_setting("max_message_bytes", config.max_message_bytes, recorded->max_message_bytes, number);
+        }
         if (all.empty()) add_missing_combination(all, points, config);
         return all;
     }
