@@ -202,6 +202,7 @@ void take_fit(const YAML::Node& node, const std::string& file, Config& config) {
 }
 
 void take_validation(const YAML::Node& node, const std::string& file, Config& config) {
+    if (node.IsMap() && node.size() == 0) return; // nothing is held out
     YamlMap map(node, file, "`validation`");
     config.validation_hidden_dims = take_hidden_dims(map, config, true);
     config.validation_num_tokens = take_dimension(map, "num_tokens", kMaxTokens, 1, "", true);

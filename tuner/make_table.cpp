@@ -52,14 +52,13 @@ void judge(std::vector<Cell>& cells, std::span<const Sample> held_out, double gu
     }
 }
 
-void note_spent_budget(std::vector<Cell>& cells, std::span<const Sample> samples, const RunRecord& record) {
-    if (!record.config) return;
-    Config config = *record.config; // as asked; the search ran without the worlds that the machine could not have
-    if (record.gpus > 0) drop_world_sizes_above(config, record.gpus);
-    const std::set<CellKey> cut = cells_cut_by_budget(config, samples);
+void note_spent_budget(std::vector<Cell>& cells, const std::set<CellKey>& cut) {
     for (Cell& cell : cells)
         if (cut.contains(cell.key))
-            add_note(cell.note, "the budget was spent before the search ended: limits and intervals rest on less");
+            add_note(cell.note,
+                     cell.status == CellStatus::not_measured
+                         ? "the budget was spent before it was measured"
+                         : "the budget was spent before the search ended: limits and intervals rest on less");
 }
 
 /// "candidate acme_oneshot": "oneshot, version 1.4.2, libacme.so 0123456789abcdef"
@@ -98,6 +97,13 @@ SplitSamples split_samples(std::span<const Sample> samples, const RunRecord& rec
     return split;
 }
 
+std::set<CellKey> cut_by_budget(std::span<const Sample> samples, const RunRecord& record) {
+    if (!record.config) return {};
+    Config config = *record.config; // as asked; the search ran without the worlds that the machine could not have
+    if (record.gpus > 0) drop_world_sizes_above(config, record.gpus);
+    return cells_cut_by_budget(config, samples);
+}
+
 Table make_table(std::span<const Sample> samples, const RunRecord& record, const FitOptions& options,
                  std::span<const CellKey> asked) {
     std::set<int> sessions;
@@ -123,7 +129,7 @@ Table make_table(std::span<const Sample> samples, const RunRecord& record, const
     judge(table.cells, held_out, options.guard_band);
     for (const CellKey& key : asked)
         if (!find_cell(table, key)) table.cells.push_back(unmeasured_cell(key, record.gpus));
-    note_spent_budget(table.cells, samples, record);
+    note_spent_budget(table.cells, cut_by_budget(samples, record));
     std::sort(table.cells.begin(), table.cells.end(), [](const Cell& a, const Cell& b) { return a.key < b.key; });
     return table;
 }

@@ -4,6 +4,7 @@
 #include "tuner/samples/run_record.hpp"
 #include "tuner/table.hpp"
 
+#include <set>
 #include <span>
 #include <vector>
 
@@ -15,6 +16,9 @@ struct SplitSamples {
     std::vector<Sample> fitted, held_out;
 };
 SplitSamples split_samples(std::span<const Sample> samples, const RunRecord& record);
+
+/// The cells of which a run's search ended with its budget.
+std::set<CellKey> cut_by_budget(std::span<const Sample> samples, const RunRecord& record);
 
 /// The table of a run: the fitted cells, one `not_measured` cell for each that `asked` names and no sample is of, and
 /// where the numbers come from. provenance.sessions and .samples are counted. Samples of the config's validation points

@@ -197,6 +197,20 @@ TEST_CASE("an adaptive run measures less, goes on where it was killed, and is ju
         CHECK(read_text(place.path() / "o" / "table.yaml") == table_text);
     }
 
+    // What was asked for and cannot be had is told.
+    config.validation_hidden_dims = config.hidden_dims;
+    config.validation_num_tokens = {config.num_tokens.front()};
+    config.budget_samples = 40;
+    place.folder.write("cut.yaml", to_yaml(config));
+    const CommandResult cut = place.tune("--config cut.yaml --out cut");
+    CHECK(cut.output.find("\nbudget: spent before the search of 4 of 4 cells ended; their notes say so\n") !=
+          std::string::npos);
+    CHECK(cut.output.find("\nvalidation: no shape is held out; all are in the sweep or above max_message_bytes\n") !=
+          std::string::npos);
+    std::set<std::string> notes;
+    for (const Cell& cell : read_table(place.path() / "cut" / "table.yaml").cells) notes.insert(cell.note);
+    CHECK(notes.contains("the budget was spent before it was measured"));
+
     const CommandResult grid = place.tune("--config adaptive.yaml --search grid --out g");
     CHECK(grid.output.find("Samples of the search: 256 of the grid's 256 (100.0 %)") != std::string::npos);
     check_refused(place.tune("--config adaptive.yaml --search all --out g"),

@@ -69,6 +69,7 @@ TEST_CASE("every key is read, absent ones keep their defaults") {
     expected.cache = CacheState::cold;
     expected.guard_band = 0.05;
     CHECK(config == expected);
+    CHECK(parsed(std::string(kSmall) + "\nvalidation: {}\n") == expected); // nothing is held out
 }
 
 TEST_CASE("a config written as YAML is read back the same") {

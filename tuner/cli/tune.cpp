@@ -8,6 +8,7 @@
 #include "tuner/cli/words.hpp"
 #include "tuner/error.hpp"
 #include "tuner/make_table.hpp"
+#include "tuner/plan/plan.hpp"
 #include "tuner/plugins/library.hpp"
 #include "tuner/roles.hpp"
 #ifdef CROSSOVER_HAS_CUDA
@@ -122,6 +123,11 @@ void finish(const TuneRequest& request, RunRecord record, const Replay* replay) 
     std::cout << '\n' << emit_summary(table) << '\n';
     for (const auto& [key, value] : table.provenance.extra) // whose kernels these are
         if (key.starts_with(kCandidatePrefix)) std::cout << key << ": " << value << '\n';
+    if (const auto cut = cut_by_budget(samples, record); !cut.empty())
+        std::cout << "budget: spent before the search of " << cut.size() << " of " << table.cells.size()
+                  << " cells ended; their notes say so\n";
+    if (!request.config.validation_hidden_dims.empty() && validation_points(request.config).empty())
+        std::cout << "validation: no shape is held out; all are in the sweep or above max_message_bytes\n";
     std::cout << held_out_lines(table, held_out);
     if (replay) std::cout << search_lines(table, samples, *replay);
     std::cout << "Written to " << request.out.string() << ": ";
