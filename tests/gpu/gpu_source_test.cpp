@@ -24,8 +24,7 @@ TEST_CASE("every rank gets on with every trial and has the samples of all in the
         config.graph_calls = 1;
         config.timeout_ms = 20'000; // ranks that share a GPU take turns
         const ScratchFolder folder;
-        PluginSession plugins{
-            .libraries = PluginLibraries(config), .verdicts = {}, .in_flight = {folder.path(), world.rank()}};
+        PluginSession plugins(config, folder.path(), world.rank());
         int progress = 0;
         GpuSource source(world, config, read_topology(read_environment()), plugins, folder.path(),
                          [&progress] { ++progress; });

@@ -171,6 +171,22 @@ TEST_CASE("one that fails when it is set up is left out for that world size") {
     CHECK_FALSE(exclusion(verdicts, "acme", point(4, 2)));
 }
 
+TEST_CASE(
+    "one that fails when it is loaded is left out altogether, and whatever else it has done tells nothing of that") {
+    const InFlight loading = at_work("acme", {}, Phase::load);
+    const std::vector<Verdict> before{verdict("acme", point(4, 8), Sentence::failed, Phase::set_up)};
+    CHECK(may_load(before, "acme"));
+    const std::vector<Verdict> verdicts = blame(kCrash, {{1, {loading, at_work("other", {}, Phase::load)}}}, before);
+    REQUIRE(verdicts.size() == 2);
+    CHECK(verdicts[0].sentence == Sentence::failed); // not to be run apart: they come together
+    CHECK_FALSE(may_load(verdicts, "acme"));
+    CHECK_FALSE(may_load(verdicts, "other"));
+    CHECK(may_load(verdicts, "third"));
+    CHECK(exclusion(verdicts, "acme", point(64, 2))->status == SampleStatus::failed);
+    CHECK(exclusion(verdicts, "acme", point(64, 2))->note == "load: rank 1 was killed");
+    CHECK(blame(kCrash, {{1, {loading}}}, verdicts).empty());
+}
+
 TEST_CASE("a session whose candidate crashes begins again without it") {
     Session session("if test -e verdicts; then exit 0; fi; "
                     "if test $RANK = 1; then until test -s started.0; do sleep 0.01; done; cp crash.entry in_flight.1; "

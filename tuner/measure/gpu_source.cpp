@@ -73,7 +73,7 @@ int GpuSource::groups_at_a_time(const Trial& first, int session) {
     if (kept > 0) return at_a_time = kept;
 
     std::set<std::string> of_libraries;
-    for (const auto& [name, functions] : session_.libraries.candidates()) of_libraries.insert(name);
+    for (const PluginInfo& candidate : config_.candidates) of_libraries.insert(candidate.name);
     const double slower = disturbance(load_trial(first, of_libraries, config_.max_message_bytes), groups, session);
     at_a_time = groups_side_by_side(groups, slower);
     if (writer) keep_side_by_side(run_folder_, world_size, at_a_time);

@@ -138,8 +138,7 @@ int run_rank(const std::vector<std::string>& arguments) {
     const Environment environment = read_environment();
     const ProgressReporter reporter(environment);
     Communicator world = Communicator::connect(rank_environment(environment), wait_limit(config));
-    PluginSession plugins{
-        .libraries = PluginLibraries(config), .verdicts = read_verdicts(folder), .in_flight = {folder, world.rank()}};
+    PluginSession plugins(config, folder, world.rank());
     GpuSource source(world, config, read_topology(environment), plugins, folder, [&reporter] { reporter.report(); });
     reporter.report();
 

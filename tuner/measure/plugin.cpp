@@ -1,7 +1,6 @@
 #include "tuner/measure/plugin.hpp"
 
 #include "comm/cuda_check.hpp"
-#include "tuner/error.hpp"
 #include "tuner/one_line.hpp"
 
 #include <array>
@@ -53,6 +52,12 @@ int compute_capability(int device) {
     return 10 * major + minor;
 }
 
+WorkspaceFit workspace_of(const crossover_candidate& functions, int world_size, const Config& config,
+                          InFlightFile& in_flight) {
+    const InFlightFile::Scope scope(in_flight, Phase::load, {}, std::array{std::string(functions.name)});
+    return fit_workspace(functions, world_size, config.max_message_bytes, config.workspace_limit_bytes);
+}
+
 class PluginCandidate : public Candidate {
   public:
     PluginCandidate(std::string name, GroupPlugin& plugin) : name_(std::move(name)), plugin_(plugin) {}
@@ -74,7 +79,7 @@ class PluginCandidate : public Candidate {
 GroupPlugin::GroupPlugin(const crossover_candidate& functions, Communicator& comm, const Config& config,
                          const CandidateContext& context, InFlightFile& in_flight)
     : functions_(functions), comm_(comm), in_flight_(in_flight),
-      workspace_(fit_workspace(functions, comm.size(), config.max_message_bytes, config.workspace_limit_bytes)) {
+      workspace_(workspace_of(functions, comm.size(), config, in_flight)) {
     group_ = {.struct_size = sizeof group_,
               .rank = comm.rank(),
               .world_size = comm.size(),
@@ -151,15 +156,6 @@ void GroupPlugin::enqueue(const FusedAllReduce& call, cudaStream_t stream) {
 std::optional<std::string> GroupPlugin::device_problem(cudaStream_t stream) {
     if (!functions_.check || functions_.check(state_, stream) == 0) return std::nullopt;
     return last_error();
-}
-
-PluginLibraries::PluginLibraries(const Config& config) {
-    for (const PluginInfo& info : config.candidates) {
-        if (plugin_checksum(info.library) != info.checksum)
-            throw InputError(info.library, "has changed since the run began", "begin a new run with it");
-        const auto library = libraries_.try_emplace(info.library, info.library).first;
-        candidates_[info.name] = &library->second.find(info.name);
-    }
 }
 
 std::unique_ptr<Candidate> make_candidate(const std::string& name, GroupPlugin& plugin) {

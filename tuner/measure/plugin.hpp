@@ -4,11 +4,9 @@
 #include "comm/communicator.hpp"
 #include "tuner/config.hpp"
 #include "tuner/measure/candidate.hpp"
-#include "tuner/plugins/isolation.hpp"
-#include "tuner/plugins/library.hpp"
+#include "tuner/plugins/session.hpp"
 
 #include <exception>
-#include <map>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -52,25 +50,6 @@ class GroupPlugin {
     void* state_ = nullptr;
     std::optional<Point> set_up_at_; // once tried
     std::optional<std::string> set_up_problem_;
-};
-
-/// The libraries of a config, loaded once a process.
-class PluginLibraries {
-  public:
-    /// @throws InputError as PluginLibrary, and if a file has changed since the run began
-    explicit PluginLibraries(const Config& config);
-    const std::map<std::string, const crossover_candidate*>& candidates() const { return candidates_; } // by name
-
-  private:
-    std::map<std::string, PluginLibrary> libraries_; // by path
-    std::map<std::string, const crossover_candidate*> candidates_;
-};
-
-/// What the rank processes of a session know of candidates from libraries.
-struct PluginSession {
-    PluginLibraries libraries;
-    std::vector<Verdict> verdicts; // the same on all ranks
-    InFlightFile in_flight;
 };
 
 /// It as a Candidate; `plugin` outlives it.

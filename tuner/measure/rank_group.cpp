@@ -52,7 +52,7 @@ RankGroup::RankGroup(Communicator comm, const Config& config, int multiprocessor
     context_.compute_capability_major = compute_capability_major;
     context_.no_windows = arena_.no_windows();
     reset_workspace_on_all();
-    for (const auto& [name, functions] : session_.libraries.candidates())
+    for (const auto& [name, functions] : session_.candidates)
         plugins_[name] = std::make_unique<GroupPlugin>(*functions, comm_, config_, context_, session_.in_flight);
 }
 

@@ -43,9 +43,22 @@ bool is_at_point(const Verdict& verdict) {
     return verdict.at.phase == Phase::check || verdict.at.phase == Phase::timing;
 }
 
+/// Whether the candidate is not to be run at this point, for what it did there or before any.
+bool reaches(const Verdict& verdict, const Point& point) {
+    if (verdict.at.phase == Phase::load) return true;
+    return is_at_point(verdict) ? verdict.at.point == point : verdict.at.point.cell.world_size == point.cell.world_size;
+}
+
 bool same_place(const InFlight& a, const InFlight& b) {
+    if (a.name() != b.name()) return false;
+    if (a.phase == Phase::load || b.phase == Phase::load) return a.phase == b.phase;
     const bool points = a.phase != Phase::set_up && a.phase != Phase::tear_down;
-    return a.name() == b.name() && (points ? a.point == b.point : a.point.cell.world_size == b.point.cell.world_size);
+    return points ? a.point == b.point : a.point.cell.world_size == b.point.cell.world_size;
+}
+
+/// Where it was at work, as it goes on a candidate's name.
+std::string place_of(const InFlight& at) {
+    return at.phase == Phase::load ? " while it was loaded" : " at " + to_string(at.point);
 }
 
 /// Whose in_flight is believed: the rank that failed; where it waited for others, all.
@@ -71,6 +84,8 @@ std::map<int, std::vector<InFlight>> in_flight_of(const RankJob& job, const fs::
 
 std::string_view to_string(Phase phase) {
     switch (phase) {
+    case Phase::load:
+        return "load";
     case Phase::set_up:
         return "set-up";
     case Phase::check:
@@ -168,9 +183,7 @@ std::optional<Exclusion> exclusion(std::span<const Verdict> verdicts, std::strin
     std::string last;
     for (const Verdict& verdict : verdicts) {
         if (verdict.at.name() != candidate || verdict.sentence == Sentence::run_apart) continue;
-        const bool here = is_at_point(verdict) ? verdict.at.point == point
-                                               : verdict.at.point.cell.world_size == point.cell.world_size;
-        if (here)
+        if (reaches(verdict, point))
             return Exclusion{verdict.sentence == Sentence::failed ? SampleStatus::failed : SampleStatus::timeout,
                              verdict.note.data()};
         if (is_at_point(verdict)) {
@@ -183,6 +196,12 @@ std::optional<Exclusion> exclusion(std::span<const Verdict> verdicts, std::strin
                      "given up after " + std::to_string(failed_at.size()) + " points, the last " + last};
 }
 
+bool may_load(std::span<const Verdict> verdicts, std::string_view candidate) {
+    return std::ranges::none_of(verdicts, [&](const Verdict& verdict) {
+        return verdict.at.phase == Phase::load && verdict.at.name() == candidate;
+    });
+}
+
 bool run_apart(std::span<const Verdict> verdicts, const Point& point) {
     return std::ranges::any_of(verdicts, [&](const Verdict& verdict) {
         return verdict.sentence == Sentence::run_apart && verdict.at.point == point;
@@ -193,7 +212,7 @@ std::optional<RankFailure> supervise_once(const RankJob& job, const fs::path& fo
     std::optional<RankFailure> failure = supervise_ranks(job);
     if (!failure) return failure;
     for (const Verdict& verdict : blame(*failure, in_flight_of(job, folder), {}))
-        failure->message += ", with " + std::string(verdict.at.name()) + " at work at " + to_string(verdict.at.point);
+        failure->message += ", with " + std::string(verdict.at.name()) + " at work" + place_of(verdict.at);
     return failure;
 }
 
@@ -209,9 +228,8 @@ std::optional<RankFailure> supervise_session(RankJob job, const fs::path& folder
         const std::vector<Verdict> found = blame(*failure, in_flight_of(job, folder), verdicts);
         if (found.empty()) return failure;
         for (const Verdict& verdict : found)
-            std::fprintf(stderr, "crossover: %s at %s, %s; the session begins again %s\n",
-                         std::string(verdict.at.name()).c_str(), to_string(verdict.at.point).c_str(),
-                         verdict.note.data(),
+            std::fprintf(stderr, "crossover: %s%s, %s; the session begins again %s\n",
+                         std::string(verdict.at.name()).c_str(), place_of(verdict.at).c_str(), verdict.note.data(),
                          verdict.sentence == Sentence::run_apart ? "with each candidate by itself" : "without it");
         verdicts.insert(verdicts.end(), found.begin(), found.end());
         write_atomically(folder / kVerdicts, std::string(reinterpret_cast<const char*>(verdicts.data()),

@@ -18,13 +18,13 @@
 
 namespace crossover {
 
-enum class Phase : std::uint8_t { set_up, check, timing, tear_down };
+enum class Phase : std::uint8_t { load, set_up, check, timing, tear_down };
 std::string_view to_string(Phase phase);
 
 /// A candidate at work. Of fixed size: it goes into files as it is.
 struct InFlight {
     std::array<char, 48> candidate{}; // its name, zero-terminated; empty: none
-    Point point;
+    Point point;                      // says nothing when it is loaded
     Phase phase = Phase::check;
     bool timed_out = false; // seen by the rank itself
 
@@ -95,6 +95,8 @@ struct Exclusion {
 };
 /// Why `candidate` is not to be run at this point, or nothing.
 std::optional<Exclusion> exclusion(std::span<const Verdict> verdicts, std::string_view candidate, const Point& point);
+/// Whether nothing has happened when `candidate` was loaded: else it is left out altogether.
+bool may_load(std::span<const Verdict> verdicts, std::string_view candidate);
 /// Whether candidates are to be timed one after the other at this point.
 bool run_apart(std::span<const Verdict> verdicts, const Point& point);
 
