@@ -97,6 +97,16 @@ TEST_CASE("a crash costs the point at which it happens") {
     run.check_all_ok("nccl");
 }
 
+TEST_CASE("a crash while ranks load it costs the candidate") {
+    const Run run({"pull_unloadable"});
+    for (const Sample& sample : run.of("pull_unloadable")) {
+        CHECK(sample.status == SampleStatus::failed);
+        CHECK(sample.note.starts_with("load: rank "));
+    }
+    run.check_all_ok("oneshot");
+    run.check_all_ok("nccl");
+}
+
 TEST_CASE("bench shows candidates beside ours") {
     const CommandResult result = test::run_command(
         CROSSOVER_BINARY " bench --pattern allreduce --world-size 2 --num-tokens 32 --hidden-dim 4096 --candidate " +
@@ -111,7 +121,7 @@ int main(int argc, char** argv) {
     int gpus = 0;
     if (cudaGetDeviceCount(&gpus) != cudaSuccess || gpus < 2) {
         // Without GPUs the libraries can still be loaded.
-        for (const char* const name : {"pull_twoshot", "pull_wrong", "pull_crashing"})
+        for (const char* const name : {"pull_twoshot", "pull_wrong", "pull_crashing", "pull_unloadable"})
             if (inspect_library(kFolder + name + ".so", {}).front().name != name) return 1;
         std::printf("SKIPPED: needs 2 GPUs; the libraries load\n");
         return 77;
