@@ -24,4 +24,9 @@ std::string read_file(const std::filesystem::path& path, const std::string& what
     return std::move(text).str();
 }
 
+std::size_t byte_order_mark_size(std::string_view text) {
+    constexpr std::string_view kMark = "\xEF\xBB\xBF";
+    return text.starts_with(kMark) ? kMark.size() : 0;
+}
+
 } // namespace crossover

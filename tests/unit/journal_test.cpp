@@ -89,7 +89,7 @@ TEST_CASE("a row is a line, whatever the note") {
 
 TEST_CASE("Windows line ends") {
     const TemporaryFolder folder;
-    const std::string text = std::string(kSamplesHeader) + "\r\n" + kRow + "\r\n" + kRow + "\"a,b\"\r\n";
+    const std::string text = std::string(kSamplesHeader) + "\r\n" + kRow + "\r\n1" + kRow.substr(1) + "\"a,b\"\r\n";
     const std::vector<Sample> samples = read_samples(folder.write("samples.csv", text));
     REQUIRE(samples.size() == 2);
     CHECK(samples[0].note == "");
@@ -122,6 +122,33 @@ TEST_CASE("malformed rows") {
     CHECK(error_of(replaced(kRow, "oneshot", "") + "\n", 2) == "algorithm is ``; write the algorithm's name");
     CHECK(error_of(kRow + "\n\n" + kRow + "\n", 3) ==
           "the row has 1 fields instead of 18; correct the line or delete it");
+}
+
+TEST_CASE("two samples of one algorithm at one point in one session") {
+    const std::string other_session = replaced(kRow, "0,GPU", "1,GPU"), other_gpu = replaced(kRow, "GPU", "GPU2"),
+                      other_size = replaced(kRow, ",8,4,64,", ",8,8,128,"),
+                      other_algorithm = replaced(kRow, "oneshot", "twoshot"), again = replaced(kRow, ",1.5,", ",1.45,");
+    const std::string rows =
+        other_size + "\n" + kRow + "\n" + other_session + "\n" + other_gpu + "\n" + other_algorithm + "\n";
+    CHECK(error_of(rows, 0) == "no error");
+    CHECK(error_of(rows + again + "\n" + kRow + "\n", 7) ==
+          "two samples of n=2 allreduce bfloat16 none 4x8 oneshot in session 0, the other on line 3; keep one");
+    const TemporaryFolder folder;
+    const std::string path = folder.write("samples.csv", std::string(kSamplesHeader) + "\n" + rows + again + "\n");
+    CHECK_THROWS_AS(Journal(path, true), InputError);
+}
+
+TEST_CASE("a byte order mark is no part of the header") {
+    const TemporaryFolder folder;
+    const std::string mark = "\xEF\xBB\xBF", text = mark + std::string(kSamplesHeader) + "\n" + kRow + "\n";
+    const std::string path = folder.write("samples.csv", text + kRow.substr(0, 30));
+    CHECK(Journal(path, true).existing().size() == 1);
+    CHECK(read_text(path) == text); // but for the row that is cut off
+    CHECK(read_samples(path).size() == 1);
+    folder.write("samples.csv", mark);
+    CHECK_THROWS_AS(read_samples(path), InputError);
+    CHECK(Journal(path, true).existing().empty());
+    CHECK(read_text(path) == std::string(kSamplesHeader) + "\n");
 }
 
 TEST_CASE("files that are no samples") {

@@ -174,7 +174,8 @@ TEST_CASE("a recording with a hole, with a sample twice, of two machines") {
     samples = whole;
     samples.push_back(whole[10]);
     write_samples(path, samples);
-    CHECK(error_of(folder.path(), config).find("two samples of " + name) != std::string::npos);
+    CHECK(error_of(folder.path(), config).find("two samples of " + name + ", the other on line 12; keep one") !=
+          std::string::npos);
 
     samples = whole;
     samples[10].sku = "Other";

@@ -10,9 +10,11 @@
 #include <charconv>
 #include <cmath>
 #include <list>
+#include <numeric>
 #include <string_view>
 #include <sys/file.h>
 #include <system_error>
+#include <tuple>
 
 namespace crossover {
 
@@ -132,6 +134,24 @@ class SampleParser {
     std::size_t column_ = 0, line_number_ = 0;
 };
 
+/// A second sample of the same session, point and algorithm would count as another session's in every fit. Line i + 2
+/// holds samples[i].
+void require_no_twins(std::span<const Sample> samples, const SampleParser& parser) {
+    std::vector<std::size_t> order(samples.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    const auto key = [&](std::size_t i) {
+        return std::tie(samples[i].session, samples[i].point, samples[i].algorithm, samples[i].sku);
+    };
+    std::ranges::sort(order, [&](std::size_t a, std::size_t b) { return key(a) != key(b) ? key(a) < key(b) : a < b; });
+    const auto twin = std::ranges::adjacent_find(order, [&](std::size_t a, std::size_t b) { return key(a) == key(b); });
+    if (twin == order.end()) return;
+    const Sample& sample = samples[*twin];
+    parser.fail(twin[1] + 2,
+                "two samples of " + to_string(sample.point) + " " + sample.algorithm + " in session " +
+                    std::to_string(sample.session) + ", the other on line " + std::to_string(*twin + 2),
+                "keep one");
+}
+
 enum class CutOffRow : std::uint8_t { error, dropped };
 
 struct Contents {
@@ -143,8 +163,9 @@ Contents parse_contents(std::string_view text, const std::string& file, CutOffRo
     SampleParser parser(file);
     Contents contents;
     contents.samples.reserve(static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')));
-    for (std::size_t line_number = 1; contents.whole_bytes < text.size(); ++line_number) {
-        const std::string_view rest = text.substr(contents.whole_bytes);
+    std::size_t at = byte_order_mark_size(text); // spreadsheets write one
+    for (std::size_t line_number = 1; at < text.size(); ++line_number) {
+        const std::string_view rest = text.substr(at);
         const std::size_t end = rest.find('\n');
         if (end == std::string_view::npos) {
             const bool may_be_header = line_number > 1 || std::string_view(kSamplesHeader).starts_with(rest);
@@ -159,10 +180,12 @@ Contents parse_contents(std::string_view text, const std::string& file, CutOffRo
         else if (line != kSamplesHeader)
             parser.fail(1, "not the header of a samples file",
                         "begin the file with `" + std::string(kSamplesHeader) + "`");
-        contents.whole_bytes += end + 1;
+        at += end + 1;
+        contents.whole_bytes = at;
     }
     if (contents.whole_bytes == 0 && cut_off == CutOffRow::error)
         parser.fail(1, "the file is empty", "name a samples.csv that holds samples");
+    require_no_twins(contents.samples, parser);
     return contents;
 }
 

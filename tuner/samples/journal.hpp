@@ -15,8 +15,9 @@ namespace crossover {
 /// First line of samples.csv.
 extern const char* const kSamplesHeader;
 
-/// Reads samples.csv. Tolerates Windows line ends. @throws InputError with file:line for a missing or wrong header, a
-/// truncated or malformed row, an unknown word, a message_bytes that contradicts the shape.
+/// Reads samples.csv. Tolerates Windows line ends and a UTF-8 byte order mark. @throws InputError with file:line for a
+/// missing or wrong header, a truncated or malformed row, an unknown word, a message_bytes that contradicts the shape,
+/// a second sample of the same session, point and algorithm.
 std::vector<Sample> read_samples(const std::filesystem::path& path);
 
 /// The same from a text with the header; `where` stands for the file in errors.

@@ -30,10 +30,7 @@ class Recording : public SampleSource {
                 throw InputError((directory / "samples.csv").string(),
                                  "samples of " + sample.sku + ", but provenance.yaml says " + record_.fingerprint.sku,
                                  "keep the two files of one run together");
-            if (!index_.emplace(Key{sample.session, sample.point, sample.algorithm}, &sample).second)
-                throw InputError((directory / "samples.csv").string(),
-                                 "two samples of " + name_of(sample.session, sample.point, sample.algorithm),
-                                 "keep one");
+            index_.emplace(Key{sample.session, sample.point, sample.algorithm}, &sample);
         }
     }
 

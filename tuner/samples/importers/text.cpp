@@ -1,6 +1,7 @@
 #include "tuner/samples/importers/text.hpp"
 
 #include "tuner/error.hpp"
+#include "tuner/read_file.hpp"
 
 #include <algorithm>
 #include <cctype>
@@ -78,7 +79,7 @@ std::string_view plain_text(std::string_view text, std::string_view file) {
     const Place place{file};
     if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF"))
         place.fail("is UTF-16 text", "save it as UTF-8 (PowerShell's `>` writes UTF-16)");
-    if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
+    text.remove_prefix(byte_order_mark_size(text));
     if (text.find('\0') != std::string_view::npos) place.fail("is a binary file", "give the benchmark's result file");
     if (std::all_of(text.begin(), text.end(), [](char c) { return is_blank(c) || c == '\n'; }))
         place.fail("is empty", "give the benchmark's result file");
