@@ -287,3 +287,18 @@ TEST_CASE("the fewest rows for fences F rows apart are sound, and one less is no
         }
     });
 }
+
+TEST_CASE("a CTA's ring has as many bytes as 32 bits count, however large the workspace") {
+    FusedAllReduce call;
+    call.hidden_dim = 8192;
+    call.num_tokens = 1 << 20;
+    Workspace workspace;
+    workspace.peers.world_size = 8;
+    workspace.bytes = std::size_t{64} << 30;
+    for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
+        const LaunchParameters launch{.cluster_size = 1, .clusters = 1, .threads = 512};
+        const SlotLayout slots = slot_layout(algorithm, call, workspace, launch);
+        CHECK(slots.cta_bytes <= std::size_t{1} << 31);
+        CHECK(slots.cta_bytes > std::size_t{1} << 30);
+    }
+}
