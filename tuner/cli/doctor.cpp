@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <iomanip>
 #include <iostream>
+#include <optional>
 #include <vector>
 
 namespace crossover {
@@ -28,16 +29,19 @@ struct Findings {
     void fact(const std::string& name, const std::string& value) { facts.emplace_back(name, value); }
 };
 
-void examine_launcher(Findings& findings) {
+/// @returns the ranks of a run, if a launcher has started this process
+std::optional<int> examine_launcher(Findings& findings) {
     try {
         const auto self = detect_launcher(read_environment());
         findings.fact("launcher", self ? std::string(to_string(self->launcher)) + ", rank " +
                                              std::to_string(self->rank) + " of " + std::to_string(self->world_size)
                                        : "none; Crossover starts one rank process per GPU itself");
+        if (self) return self->world_size;
     } catch (const InputError& error) {
         findings.fact("launcher", "unclear");
         findings.obstacles.push_back(error.what());
     }
+    return std::nullopt;
 }
 
 #ifdef CROSSOVER_HAS_CUDA
@@ -50,7 +54,7 @@ std::string count_by_name(const std::vector<GpuInfo>& gpus) {
            ", " + std::to_string(first.multiprocessors) + " SMs, " + std::to_string(first.memory_bytes >> 30) + " GiB";
 }
 
-void examine_gpus(Findings& findings) {
+void examine_gpus(Findings& findings, std::optional<int> launched_ranks) {
     const Environment environment = read_environment();
     const Topology topology = read_topology(environment);
     const std::vector<GpuInfo>& gpus = topology.gpus;
@@ -73,10 +77,11 @@ void examine_gpus(Findings& findings) {
     const std::string multicast = gpus.front().multicast_supported ? "supported" : "not supported";
     findings.fact("multicast", multicast + (topology.multicast ? ", NCCL may use it (NCCL_NVLS_ENABLE is set)"
                                                                : ", not used (NCCL_NVLS_ENABLE=0 in rank processes)"));
+    // A launcher may show each process one GPU, and may span hosts: its ranks are what counts.
+    const int ranks = launched_ranks.value_or(static_cast<int>(gpus.size()));
     std::string world_sizes;
     for (const int size : {2, 4, 8})
-        if (static_cast<std::size_t>(size) <= gpus.size())
-            world_sizes += (world_sizes.empty() ? "" : ", ") + std::to_string(size);
+        if (size <= ranks) world_sizes += (world_sizes.empty() ? "" : ", ") + std::to_string(size);
     findings.fact("world sizes", world_sizes.empty() ? "none on this host alone" : world_sizes);
 
     const auto different =
@@ -94,16 +99,18 @@ void examine_gpus(Findings& findings) {
     };
     if (std::any_of(gpus.begin(), gpus.end(), divided))
         findings.obstacles.push_back("a GPU is in MIG mode, and its instances have no peer access");
-    if (gpus.size() < 2)
-        findings.obstacles.push_back("one GPU is visible; an all-reduce needs 2");
-    else if (!topology.peer_access)
+    if (ranks < 2)
+        findings.obstacles.push_back(
+            std::string(launched_ranks ? "the launcher started one rank" : "one GPU is visible") +
+            "; an all-reduce needs 2");
+    else if (gpus.size() > 1 && !topology.peer_access)
         findings.obstacles.push_back("the GPUs have no peer access to each other's memory");
 }
 
 #else
 
 /// A build without CUDA can still tell that it is the wrong build for this machine.
-void examine_gpus(Findings& findings) {
+void examine_gpus(Findings& findings, std::optional<int> /*launched_ranks*/) {
     findings.fact("build", "without CUDA");
     std::string problem;
     const auto nvml = Nvml::open(&problem);
@@ -131,8 +138,8 @@ int run_doctor(const std::vector<std::string>& arguments) {
 
     Findings findings;
     findings.fact("crossover", CROSSOVER_VERSION);
-    examine_gpus(findings);
-    examine_launcher(findings);
+    const std::optional<int> launched_ranks = examine_launcher(findings);
+    examine_gpus(findings, launched_ranks);
     for (const auto& [name, value] : findings.facts) std::cout << std::left << std::setw(14) << name << value << '\n';
     if (findings.obstacles.empty()) {
         std::cout << "\n`crossover tune` measures on these GPUs.\n";
