@@ -179,7 +179,7 @@ std::string_view to_string(Launcher launcher) {
     return "?";
 }
 
-std::optional<RankEnvironment> detect_launcher(const Environment& environment) {
+std::optional<RankEnvironment> detect_rank(const Environment& environment) {
     // From the innermost outwards: torchrun is often started by srun or mpirun, mpirun in a Slurm allocation.
     std::optional<RankEnvironment> self = read_family(environment, kTorchrun);
     std::optional<RankEnvironment> mpi = read_family(environment, kOpenMpi);
@@ -200,12 +200,15 @@ std::optional<RankEnvironment> detect_launcher(const Environment& environment) {
                    std::to_string(outer->rank) + " of " + std::to_string(outer->world_size),
                "unset RANK, WORLD_SIZE and LOCAL_RANK");
     if (!self) self = outer;
-    if (self) {
-        find_meeting_place(environment, *self);
-    } else if (!at_prompt && variable(environment, "PMIX_RANK")) { // srun --mpi=pmix sets it at a prompt, too
+    if (!self && !at_prompt && variable(environment, "PMIX_RANK")) // srun --mpi=pmix sets it at a prompt, too
         refuse("PMIX_RANK is set, but nothing tells the number of ranks",
                "start Crossover by mpirun, srun or torchrun, or unset PMIX_RANK");
-    }
+    return self;
+}
+
+std::optional<RankEnvironment> detect_launcher(const Environment& environment) {
+    std::optional<RankEnvironment> self = detect_rank(environment);
+    if (self) find_meeting_place(environment, *self);
     return self;
 }
 

@@ -43,6 +43,9 @@ struct RankEnvironment {
 /// MASTER_ADDR or the number of ranks on each.
 std::optional<RankEnvironment> detect_launcher(const Environment& environment);
 
+/// The same but for where the ranks meet, for work in which they do not: `address` and `port` are left out.
+std::optional<RankEnvironment> detect_rank(const Environment& environment);
+
 /// Who this rank process is, from the variables that supervise_ranks() set. @throws InputError if they are missing.
 RankEnvironment rank_environment(const Environment& environment);
 

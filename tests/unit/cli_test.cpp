@@ -27,8 +27,9 @@ struct Workplace {
         folder.write("small.yaml", to_yaml(config));
     }
     fs::path path() const { return folder.path(); }
-    CommandResult run(const std::string& arguments) const {
-        return run_command("cd " + path().string() + " && " CROSSOVER_BINARY " " + arguments);
+    /// @param variables  set for it: "RANK=1 "
+    CommandResult run(const std::string& arguments, const std::string& variables = "") const {
+        return run_command("cd " + path().string() + " && " + variables + CROSSOVER_BINARY " " + arguments);
     }
     /// With what is always the same; never on the GPUs of the machine that tests.
     CommandResult tune(const std::string& arguments) const { return run("tune --recording rec " + arguments); }
@@ -215,6 +216,23 @@ TEST_CASE("an adaptive run measures less, goes on where it was killed, and is ju
     CHECK(grid.output.find("Samples of the search: 256 of the grid's 256 (100.0 %)") != std::string::npos);
     check_refused(place.tune("--config adaptive.yaml --search all --out g"),
                   "--search: `all` is unknown; write one of adaptive, grid");
+}
+
+TEST_CASE("of several ranks the first replays") {
+    const Workplace place;
+    const auto tune_as = [&](int rank) {
+        return place.run("tune --recording rec --config small.yaml --out o",
+                         "WORLD_SIZE=4 LOCAL_WORLD_SIZE=4 RANK=" + std::to_string(rank) +
+                             " LOCAL_RANK=" + std::to_string(rank) + " ");
+    };
+    for (const int rank : {1, 3}) {
+        const CommandResult result = tune_as(rank);
+        CHECK(result.status == 0);
+        CHECK(result.output.empty());
+        CHECK_FALSE(fs::exists(place.path() / "o"));
+    }
+    CHECK(tune_as(0).status == 0);
+    CHECK(place.files("o") == kRunFiles);
 }
 
 TEST_CASE("the config decides what of the recording is used") {

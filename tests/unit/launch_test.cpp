@@ -192,6 +192,13 @@ TEST_CASE("launchers inside launchers") {
     CHECK(detect_launcher(with(slurm_step(1), {{"PMI_RANK", "1"}, {"PMI_SIZE", "4"}}))->launcher == Launcher::srun);
 }
 
+TEST_CASE("a rank is known without a place where ranks meet") {
+    const auto self = detect_rank({{"RANK", "3"}, {"WORLD_SIZE", "4"}, {"LOCAL_RANK", "3"}, {"LOCAL_WORLD_SIZE", "4"}});
+    REQUIRE(self);
+    CHECK(*self == RankEnvironment{3, 4, 3, 4, Launcher::torchrun});
+    CHECK_FALSE(detect_rank({}));
+}
+
 TEST_CASE("every session has a port of its own, never the base") {
     const RankEnvironment driver = *detect_launcher(torchrun(0));
     std::set<int> ports{driver.port};

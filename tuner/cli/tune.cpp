@@ -1,5 +1,6 @@
 #include "tuner/cli/tune.hpp"
 
+#include "comm/launch.hpp"
 #include "output/emit.hpp"
 #include "output/html_report.hpp"
 #include "tuner/cli/commands.hpp"
@@ -12,7 +13,6 @@
 #include "tuner/plugins/library.hpp"
 #include "tuner/roles.hpp"
 #ifdef CROSSOVER_HAS_CUDA
-#include "comm/launch.hpp"
 #include "tuner/measure/gpu_tune.hpp"
 #endif
 
@@ -146,6 +146,8 @@ int run_tune(const std::vector<std::string>& arguments) {
         return 0;
     }
 #endif
+    // All processes of a launcher would replay the same into the same folder.
+    if (const auto self = detect_rank(read_environment()); self && self->rank != 0) return 0;
     const Replay replayed = replay_recording(*request, request->recording ? "" : "no GPUs here: ");
     finish(*request, replayed.record, &replayed);
     return 0;
