@@ -8,12 +8,11 @@
 #include "tuner/fit/floor.hpp"
 #include "tuner/measure/candidate.hpp"
 #include "tuner/measure/plugin.hpp"
+#include "tuner/measure/record.hpp"
 #include "tuner/measure/tensors.hpp"
 #include "tuner/measure/timing.hpp"
 #include "tuner/plan/plan.hpp"
 
-#include <array>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <optional>
@@ -21,20 +20,6 @@
 #include <vector>
 
 namespace crossover {
-
-/// A sample's measured part, of fixed size: what groups tell each other.
-struct Record {
-    double latency_us = 0, p10_us = 0, p90_us = 0, rel_error = 0;
-    int replays = 0;
-    SampleStatus status = SampleStatus::skipped;
-    std::array<char, 200> note{};
-
-    void set(SampleStatus new_status, const std::string& text) {
-        status = new_status;
-        note.fill(0);
-        std::memcpy(note.data(), text.data(), std::min(text.size(), note.size() - 1));
-    }
-};
 
 /// The ranks of one smaller world that this rank belongs to, and all that they measure with.
 class RankGroup {
@@ -54,7 +39,7 @@ class RankGroup {
         std::unique_ptr<Candidate> candidate;
         double rel_error = 0;
         double hash = 0;
-        bool timed = false;
+        bool timed = false; // its time is the record's
     };
 
     struct Captured { // in the same order

@@ -128,17 +128,18 @@ void RankGroup::time(const std::vector<Contender*>& block, const Point& point, s
             ours.push_back(&contender);
         } else if (problem) {
             record.set(SampleStatus::timeout, *problem);
-        } else if (!(times[i].median_us > 0)) {
-            record.set(SampleStatus::failed, "takes less than the starts of graphs differ by");
-        } else if (record.status != SampleStatus::ok || times[i].median_us < record.latency_us) { // the fastest variant
+        } else if (record.gives_way_to(times[i].median_us)) {
             record.latency_us = rounded_us(times[i].median_us);
             record.p10_us = rounded_us(times[i].p10_us);
             record.p90_us = rounded_us(times[i].p90_us);
             record.replays = times[i].replays;
             record.rel_error = rounded_error(contender.rel_error);
             record.set(SampleStatus::ok, contender.candidate->detail(tensors_of(point).at(point, 0)));
-            contender.timed = true;
+            for (Contender* const variant : captured.contenders)
+                if (variant->algorithm == contender.algorithm) variant->timed = variant == &contender;
             if (!contender.candidate->is_whole()) make_floor(record, point);
+        } else if (record.status != SampleStatus::ok) {
+            record.set(SampleStatus::failed, "takes less than the starts of graphs differ by");
         }
     }
     if (!ours.empty()) time(ours, point, records);

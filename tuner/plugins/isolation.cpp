@@ -1,5 +1,6 @@
 #include "tuner/plugins/isolation.hpp"
 
+#include "tuner/fixed_text.hpp"
 #include "tuner/read_file.hpp"
 #include "tuner/write_atomically.hpp"
 
@@ -31,12 +32,6 @@ std::vector<T> read_array(const fs::path& path) {
     std::vector<T> values(bytes.size() / sizeof(T));
     if (!values.empty()) std::memcpy(values.data(), bytes.data(), values.size() * sizeof(T));
     return values;
-}
-
-template <std::size_t N>
-void copy_text(std::array<char, N>& to, std::string_view text) {
-    to.fill(0);
-    std::copy_n(text.data(), std::min(text.size(), N - 1), to.data());
 }
 
 bool is_at_point(const Verdict& verdict) {
