@@ -22,13 +22,17 @@ static_assert(kMigrations.size() == kTableSchemaVersion - 1);
 
 void migrate(YAML::Node& document, const std::string& file) {
     YamlMap map(document, file, "the table");
+    const bool has_maker = map.find_node("crossover_version").has_value(); // no misspelt schema_version
+    for (const char* key : {"gpus", "config"})
+        if (map.find_node(key) && !map.find_node("schema_version"))
+            map.fail(document, "is the provenance.yaml of a run, no table", "name the table.yaml beside it");
     const int version = map.get<int>("schema_version");
     if (version > kTableSchemaVersion)
         map.fail(map.get_node("schema_version"),
                  "schema_version " + std::to_string(version) + " is newer than " + std::to_string(kTableSchemaVersion) +
                      ", the newest this Crossover reads",
                  "read it with the Crossover that wrote it" +
-                     (map.find_node("crossover_version") ? ", " + map.get<std::string>("crossover_version") : ""));
+                     (has_maker ? ", " + map.get<std::string>("crossover_version") : ""));
     if (version < 1)
         map.fail(map.get_node("schema_version"), "schema_version is " + std::to_string(version), "write 1 or more");
     for (int step = version; step < kTableSchemaVersion; ++step)
@@ -36,8 +40,7 @@ void migrate(YAML::Node& document, const std::string& file) {
     document["schema_version"] = number_node(kTableSchemaVersion);
 }
 
-Regret parse_regret(const YAML::Node& node, const std::string& file) {
-    YamlMap map(node, file, "`regret`");
+Regret parse_regret(YamlMap map) {
     const Regret regret{.mean = map.get<double>("mean"),
                         .max = map.get<double>("max"),
                         .points = map.get<int>("points"),
@@ -46,8 +49,7 @@ Regret parse_regret(const YAML::Node& node, const std::string& file) {
     return regret;
 }
 
-HiddenDimSpread parse_spread(const YAML::Node& node, const std::string& file) {
-    YamlMap map(node, file, "`spread`");
+HiddenDimSpread parse_spread(YamlMap map) {
     const HiddenDimSpread spread{.hidden_dims = map.get<int>("hidden_dims"),
                                  .oneshot = find_range(map, "oneshot_max_bytes"),
                                  .twoshot = find_range(map, "twoshot_max_bytes"),
@@ -136,7 +138,7 @@ Cell parse_cell(const YAML::Node& node, const std::string& file, const Names& na
         cell.measured_min_bytes = (*range)[0];
         cell.measured_max_bytes = (*range)[1];
     }
-    if (const auto spread = map.find_node("spread")) cell.spread = parse_spread(*spread, file);
+    if (const auto spread = map.find_map("spread")) cell.spread = parse_spread(*spread);
     for (const YAML::Node& row : map.find_sequence("hidden_dims")) {
         cell.hidden_dims.push_back(parse_row(row, file, cell.key.pattern, names));
         const auto& rows = cell.hidden_dims;
@@ -148,7 +150,7 @@ Cell parse_cell(const YAML::Node& node, const std::string& file, const Names& na
         map.fail(node, "a cell that is " + std::string(to_string(cell.status)) + " has `hidden_dims`",
                  "remove them, or write status: measured");
     cell.launches = parse_launches(map);
-    if (const auto regret = map.find_node("regret")) cell.regret = parse_regret(*regret, file);
+    if (const auto regret = map.find_map("regret")) cell.regret = parse_regret(*regret);
     cell.note = map.find<std::string>("note").value_or("");
     map.finish();
     return cell;
@@ -168,7 +170,7 @@ Table parse_table(const std::string& text, const std::string& where) {
     table.crossover_version = map.get<std::string>("crossover_version");
     table.fingerprint = take_fingerprint(map);
     table.source = map.get_word("source", kSources);
-    if (const auto provenance = map.find_node("provenance")) table.provenance = parse_provenance(*provenance, where);
+    if (const auto provenance = map.find_map("provenance")) table.provenance = parse_provenance(*provenance);
     const Names names = names_of(table);
     map.get_node("cells"); // an empty list is a table; a missing one is a mistake
     for (const YAML::Node& node : map.find_sequence("cells")) {

@@ -117,8 +117,7 @@ std::optional<Lack> lack_of(const Config& config, Pattern pattern) {
                          : Lack{"no unfused algorithm to compare with", "add nccl_fused_norm or another unfused one"};
 }
 
-void take_sweep(const YAML::Node& node, const std::string& file, Config& config) {
-    YamlMap map(node, file, "`sweep`");
+void take_sweep(YamlMap map, Config& config) {
     config.world_sizes = take_list(map, "world_sizes", [&](const YAML::Node& entry) {
         const int size = map.as<int>(entry, "world_sizes");
         if (std::find(kWorldSizes.begin(), kWorldSizes.end(), size) == kWorldSizes.end())
@@ -135,7 +134,7 @@ void take_sweep(const YAML::Node& node, const std::string& file, Config& config)
         auto word = map.as<std::string>(entry, "algorithms");
         for (const PluginInfo& candidate : config.candidates)
             if (candidate.name == word) return word;
-        if (parse_launched(word, place_of(file, entry)).launch) return word;
+        if (parse_launched(word, place_of(map.file(), entry)).launch) return word;
         return std::string(algorithm::kOwn[take_word(map, entry, "algorithms", algorithm::kOwn)]);
     });
     map.finish();
@@ -177,8 +176,7 @@ PluginInfo parse_candidate(const YAML::Node& node, const std::string& file) {
     return info;
 }
 
-void take_measurement(const YAML::Node& node, const std::string& file, Config& config) {
-    YamlMap map(node, file, "`measurement`");
+void take_measurement(YamlMap map, Config& config) {
     map.find_word("search", kSearches, config.search);
     map.find_word("launches", kLaunchChoices, config.launches);
     take_number(map, "budget_samples", config.budget_samples, std::int64_t{0}, std::int64_t{1} << 40);
@@ -193,17 +191,15 @@ void take_measurement(const YAML::Node& node, const std::string& file, Config& c
     map.finish();
 }
 
-void take_fit(const YAML::Node& node, const std::string& file, Config& config) {
-    YamlMap map(node, file, "`fit`");
+void take_fit(YamlMap map, Config& config) {
     take_number(map, "guard_band", config.guard_band, 0.0, 0.5);
     take_number(map, "workspace_limit_bytes", config.workspace_limit_bytes, std::uint64_t{1} << 20,
                 std::uint64_t{1} << 40);
     map.finish();
 }
 
-void take_validation(const YAML::Node& node, const std::string& file, Config& config) {
-    if (node.IsMap() && node.size() == 0) return; // nothing is held out
-    YamlMap map(node, file, "`validation`");
+void take_validation(YamlMap map, Config& config) {
+    if (map.node().size() == 0) return; // nothing is held out
     config.validation_hidden_dims = take_hidden_dims(map, config, true);
     config.validation_num_tokens = take_dimension(map, "num_tokens", kMaxTokens, 1, "", true);
     map.finish();
@@ -242,10 +238,10 @@ Config parse_config(const YAML::Node& node, const std::string& file) {
     Config config;
     for (const YAML::Node& candidate : map.find_sequence("candidates"))
         config.candidates.push_back(parse_candidate(candidate, file));
-    take_sweep(map.get_node("sweep"), file, config);
-    if (const auto measurement = map.find_node("measurement")) take_measurement(*measurement, file, config);
-    if (const auto fit = map.find_node("fit")) take_fit(*fit, file, config);
-    if (const auto validation = map.find_node("validation")) take_validation(*validation, file, config);
+    take_sweep(map.get_map("sweep"), config);
+    if (const auto measurement = map.find_map("measurement")) take_measurement(*measurement, config);
+    if (const auto fit = map.find_map("fit")) take_fit(*fit, config);
+    if (const auto validation = map.find_map("validation")) take_validation(*validation, config);
     map.finish();
     return config;
 }

@@ -13,11 +13,10 @@ YAML::Node to_node(const std::map<std::string, std::string>& texts) {
 
 std::map<std::string, std::string> take_texts(YamlMap& document, const std::string& key) {
     std::map<std::string, std::string> texts;
-    const auto found = document.find_node(key);
-    if (!found) return texts;
-    YamlMap map(*found, document.file(), "`" + key + "`");
-    for (const auto& entry : *found)
-        texts[entry.first.Scalar()] = map.as<std::string>(entry.second, entry.first.Scalar());
+    const auto map = document.find_map(key);
+    if (!map) return texts;
+    for (const auto& entry : map->node())
+        texts[entry.first.Scalar()] = map->as<std::string>(entry.second, entry.first.Scalar());
     return texts;
 }
 
@@ -64,8 +63,7 @@ YAML::Node to_node(const Provenance& provenance) {
     return node;
 }
 
-Provenance parse_provenance(const YAML::Node& node, const std::string& file) {
-    YamlMap map(node, file, "`provenance`");
+Provenance parse_provenance(YamlMap map) {
     Provenance provenance;
     provenance.driver = map.find<std::string>("driver").value_or("");
     provenance.cuda = map.find<std::string>("cuda").value_or("");

@@ -16,6 +16,6 @@ Fingerprint take_fingerprint(YamlMap& document);
 /// Empty texts are left out.
 YAML::Node to_node(const Provenance& provenance);
 /// @throws InputError with file:line for an unknown key
-Provenance parse_provenance(const YAML::Node& node, const std::string& file);
+Provenance parse_provenance(YamlMap map);
 
 } // namespace crossover

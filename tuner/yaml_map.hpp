@@ -23,14 +23,27 @@ inline std::string place_of(const std::string& file, const YAML::Node& node) {
     return mark.is_null() ? file : file + ":" + std::to_string(mark.line + 1);
 }
 
-/// Parses text. @throws InputError with file:line for malformed YAML.
+/// Parses text. @throws InputError with file:line for malformed YAML, and for a second document, which YAML::Load
+/// drops.
 inline YAML::Node load_yaml(const std::string& text, const std::string& file) {
     try {
-        return YAML::Load(text);
+        const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+        if (documents.size() > 1)
+            throw InputError(place_of(file, documents[1]), "a second YAML document, behind a line `---`",
+                             "keep one in a file");
+        return documents.empty() ? YAML::Node() : documents.front();
     } catch (const YAML::Exception& error) {
         const std::string place = error.mark.is_null() ? file : file + ":" + std::to_string(error.mark.line + 1);
         throw InputError(place, "malformed YAML: " + error.msg, "correct it");
     }
+}
+
+/// A number in full, nothing behind its digits; else why not.
+template <class T>
+std::errc parse_number(const std::string& text, T& value) {
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, value);
+    return stop == end ? error : std::errc::invalid_argument;
 }
 
 /// A scalar as T: integers and floats in full and in range (nothing after the digits, no octal), true/false, text.
@@ -45,9 +58,7 @@ std::optional<T> scalar_as(const YAML::Node& node) {
         return std::nullopt;
     } else {
         T value{};
-        const char* end = text.data() + text.size();
-        const auto [stop, error] = std::from_chars(text.data(), end, value);
-        if (error != std::errc{} || stop != end) return std::nullopt;
+        if (parse_number(text, value) != std::errc{}) return std::nullopt;
         if constexpr (std::is_floating_point_v<T>)
             if (value - value != T{}) return std::nullopt; // inf, nan
         return value;
@@ -61,6 +72,18 @@ constexpr std::string_view kind_of_scalar() {
     if constexpr (std::is_floating_point_v<T>) return "a number";
     if constexpr (std::is_unsigned_v<T>) return "an integer from 0";
     return "an integer";
+}
+
+/// What to write instead of a scalar that is no T.
+template <class T>
+std::string remedy_for_scalar(const YAML::Node& node) {
+    std::string remedy = "write " + std::string(kind_of_scalar<T>());
+    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+        T value{};
+        if (node.IsScalar() && parse_number(node.Scalar(), value) == std::errc::result_out_of_range)
+            return remedy + " nearer to 0";
+    }
+    return remedy;
 }
 
 class YamlMap {
@@ -130,18 +153,29 @@ class YamlMap {
     std::vector<YAML::Node> find_sequence(const std::string& key) {
         const auto found = find_node(key);
         if (!found) return {};
-        if (!found->IsSequence()) fail(*found, "`" + key + "` is not a list", "write [a, b] or `- a` lines");
+        if (!found->IsSequence())
+            fail(place_node(*found, key), "`" + key + "` is not a list", "write [a, b] or `- a` lines");
         return {found->begin(), found->end()};
+    }
+    /// The mapping under `key`; nothing if the key is absent.
+    std::optional<YamlMap> find_map(const std::string& key) {
+        const auto found = find_node(key);
+        if (!found) return std::nullopt;
+        if (found->IsNull()) fail(place_node(*found, key), "`" + key + "` is empty", "write `key: value` lines in it");
+        return YamlMap(*found, file_, "`" + key + "`");
+    }
+    YamlMap get_map(const std::string& key) {
+        get_node(key);
+        return *find_map(key);
     }
 
     /// A scalar of this mapping as T; `key` names it in the error.
     template <class T>
     T as(const YAML::Node& node, const std::string& key) const {
         if (auto value = scalar_as<T>(node)) return *std::move(value);
-        // The mark of a value that is not there is that of what comes next.
-        fail(node.IsNull() ? node_of_key(key) : node,
+        fail(place_node(node, key),
              "`" + key + "` is " + (node.IsScalar() ? "`" + node.Scalar() + "`" : "not a single value"),
-             "write " + std::string(kind_of_scalar<T>()));
+             remedy_for_scalar<T>(node));
     }
 
     /// @throws InputError for the first key that nobody asked for
@@ -152,7 +186,9 @@ class YamlMap {
     }
 
   private:
-    YAML::Node node_of_key(const std::string& key) const {
+    /// What tells the line of the value under `key`: the mark of one that is not there is that of what comes next.
+    YAML::Node place_node(const YAML::Node& value, const std::string& key) const {
+        if (!value.IsNull()) return value;
         for (const auto& entry : node_)
             if (entry.first.Scalar() == key) return entry.first;
         return node_;

@@ -69,7 +69,9 @@ TEST_CASE("help, version and words that are none") {
     CHECK(place.run("fit -h").output == place.run("fit --help").output);
     CHECK(place.run("help fit").output == place.run("fit --help").output);
     check_refused(place.run("tune stray"), "tune: `stray` belongs to no option; see `crossover tune --help`");
-    check_refused(place.run("tune --sessions many"), "tune: ");
+    for (const std::string number : {"many", "99999999999"})
+        check_refused(place.run("tune --sessions " + number),
+                      "tune: the argument ('" + number + "') for option '--sessions' is invalid; write a whole number");
     check_refused(place.tune("--config small.yaml --sessions 0"), "--sessions: 0 is too few; write 1 or more");
     check_refused(place.run("fit"), "fit: ");
 }

@@ -192,6 +192,16 @@ TEST_CASE("errors name the line, the value and the remedy") {
     check("fit:", "validation:\n  hidden_dims: []\nfit:", "14: `num_tokens` is missing in `validation`; add it");
     check("sessions: 2", "sessions:", "11: `sessions` is not a single value; write an integer");
     check("0.05", "nan", "14: `guard_band` is `nan`; write a number");
+    check("[2, 8]", "[99999999999999999999]",
+          "2: `world_sizes` is `99999999999999999999`; write an integer nearer to 0");
+    check("sessions: 2", "sessions: -99999999999", "11: `sessions` is `-99999999999`; write an integer nearer to 0");
+    check("1048576", "-1", "8: `max_message_bytes` is `-1`; write an integer from 0");
+    // What is empty is told on its own line, not on that of what comes next.
+    check("fit:\n  guard_band: 0.05", "fit:", "13: `fit` is empty; write `key: value` lines in it");
+    check("measurement:\n  sessions: 2\n  cache: cold\n", "measurement:\n",
+          "10: `measurement` is empty; write `key: value` lines in it");
+    check("[2880, 8192]", "", "6: `hidden_dims` is not a list; write [a, b] or `- a` lines");
+    check("fit:", "---\nfit:", "14: a second YAML document, behind a line `---`; keep one in a file");
 }
 
 TEST_CASE("malformed and missing files") {

@@ -226,6 +226,16 @@ TEST_CASE("what is not a table at all") {
     CHECK(error_of("- 1\n").find("t.yaml:1: the table is not a mapping") == 0);
     CHECK(error_of("a: [1,\nb: 2\n").find("t.yaml:") == 0);
     CHECK(error_of("schema_version: [1]\n").find("t.yaml:1:") == 0);
+    CHECK(error_of("crossover_version: 0.1.0\nsku: X\n") ==
+          "t.yaml:1: `schema_version` is missing in the table; add it");
+    CHECK(error_of("schema_versoin: 1\n").find("did you mean `schema_version`?") != std::string::npos);
+    for (const char* key : {"gpus", "config"})
+        CHECK(error_of("crossover_version: 0.1.0\nsku: X\n" + std::string(key) + ": 4\n") ==
+              "t.yaml:1: is the provenance.yaml of a run, no table; name the table.yaml beside it");
+    const std::string table = emit_yaml(test::every_state());
+    check_error(table + "---\n# more\nsku: Y\n", "sku: Y", "a second YAML document");
+    CHECK(error_of(table + "---\n").find("a second YAML document") != std::string::npos);
+    CHECK(error_of("---\n" + table + "...\n") == "no error");
     CHECK(error_of("schema_version: 1\ncells: 3\n").find("t.yaml:") == 0);
     CHECK(error_of("\x01\x02").find("t.yaml") == 0);
     CHECK_THROWS_AS(read_table("/no/such/table.yaml"), InputError);

@@ -40,6 +40,8 @@ std::optional<po::variables_map> parse_options(const Usage& usage, const po::opt
         const std::string_view near = nearest(error.get_option_name(), names);
         throw InputError(usage.name, "unknown option `" + error.get_option_name() + "`",
                          near.empty() ? remedy : "did you mean `" + std::string(near) + "`?");
+    } catch (const po::invalid_option_value& error) { // of the values that are no text: all of these are integers
+        throw InputError(usage.name, error.what(), "write a whole number");
     } catch (const po::error& error) {
         throw InputError(usage.name, error.what(), remedy);
     }

@@ -94,7 +94,7 @@ RunRecord read_provenance(const std::filesystem::path& path) {
     record.source = map.get_word("source", kSources);
     record.fingerprint = take_fingerprint(map);
     record.gpus = map.find<int>("gpus").value_or(0);
-    record.provenance = parse_provenance(map.get_node("provenance"), file);
+    record.provenance = parse_provenance(map.get_map("provenance"));
     if (const auto config = map.find_node("config")) record.config = parse_config(*config, file);
     map.finish();
     return record;
