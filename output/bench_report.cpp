@@ -1,5 +1,6 @@
 #include "output/bench_report.hpp"
 
+#include "output/format.hpp"
 #include "output/json.hpp"
 #include "tuner/launch_name.hpp"
 #include "tuner/yaml_writer.hpp"
@@ -157,11 +158,11 @@ std::string bench_markdown(std::span<const Sample> samples, std::span<const Plug
     for (const Configuration& configuration : configurations(samples, candidates)) {
         const Point& point = configuration.samples.front().point;
         text += "\n## Configuration: " + title(point) + "\n\n" + subtitle(point) + "\n\n";
-        text += "Fastest: " + fastest_of(configuration) +
-                "\n\n| Algorithm | Time (us) | Speedup | Over floor | Launch |\n|:--|--:|--:|--:|:--|\n";
+        std::vector<std::vector<std::string>> rows{{"Algorithm", "Time (us)", "Speedup", "Over floor", "Launch"}};
         for (const Sample& sample : configuration.samples)
-            text += "| " + sample.algorithm + " | " + time_of(sample) + " | " + speedup_of(sample, configuration) +
-                    " | " + over_floor(sample, configuration) + " | " + sample.note + " |\n";
+            rows.push_back({sample.algorithm, time_of(sample), speedup_of(sample, configuration),
+                            over_floor(sample, configuration), sample.note});
+        text += "Fastest: " + fastest_of(configuration) + "\n\n" + markdown_table(rows);
     }
     return text;
 }
