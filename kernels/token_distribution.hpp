@@ -6,7 +6,6 @@
 
 #include <array>
 #include <cstdint>
-#include <optional>
 #include <stdexcept>
 #include <string_view>
 
@@ -24,10 +23,6 @@ inline constexpr std::array kDistributions{Named<Distribution>{Distribution::eve
                                            Named<Distribution>{Distribution::zipf, "zipf"}};
 
 constexpr std::string_view to_string(Distribution value) { return detail::name_in(kDistributions, value); }
-/// The value with this exact name, or nothing.
-constexpr std::optional<Distribution> parse_distribution(std::string_view name) {
-    return detail::value_in<Distribution>(kDistributions, name);
-}
 
 /// How tokens lie over the ranks in a MoE pattern.
 constexpr Distribution distribution_of(Pattern pattern) {
