@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,12 +19,17 @@ namespace {
 constexpr std::int64_t kTokens = 96, kHidden = 4096;
 constexpr std::size_t kElements = kTokens * kHidden;
 
-/// A workspace, destroyed with the scope: collective, as its making.
+/// A workspace, destroyed with the scope: collective where its making is.
 struct OwnedWorkspace {
     explicit OwnedWorkspace(ncclComm_t comm) {
         INFO(crossover_last_error());
         REQUIRE(crossover_workspace_create(comm, crossover_workspace_bytes(2, 4 * kElements), &workspace) ==
                 CROSSOVER_OK);
+    }
+    OwnedWorkspace(int rank, const std::vector<void*>& base, std::size_t bytes) {
+        INFO(crossover_last_error());
+        REQUIRE(crossover_workspace_from_pointers(rank, static_cast<int>(base.size()), base.data(), bytes,
+                                                  &workspace) == CROSSOVER_OK);
     }
     OwnedWorkspace(const OwnedWorkspace&) = delete;
     OwnedWorkspace& operator=(const OwnedWorkspace&) = delete;
@@ -55,6 +61,15 @@ struct Tensors {
         return std::all_of(values.begin(), values.end(), [&](float value) { return value == expected; });
     }
     DeviceBuffer<float> input, output;
+};
+
+/// One rank of a world without NCCL, in this process; `rank` is its GPU, too, and current when it is made.
+struct PointerRank {
+    PointerRank(int rank, const std::vector<void*>& base, std::size_t bytes)
+        : owned(rank, base, bytes), tensors(rank) {}
+    OwnedWorkspace owned;
+    Tensors tensors;
+    Stream stream;
 };
 
 } // namespace
@@ -119,4 +134,60 @@ TEST_CASE("a rank that does not call is a time-out that names it") {
         }
         world.barrier();
     });
+}
+
+TEST_CASE("a workspace of pointers serves both algorithms without NCCL") {
+    constexpr int kRanks = 2;
+    const std::size_t bytes = crossover_workspace_bytes(kRanks, 4 * kElements);
+    std::vector<DeviceBuffer<std::byte>> memory;
+    std::vector<void*> base;
+    for (int rank = 0; rank < kRanks; ++rank) {
+        const DeviceGuard guard(rank);
+        CROSSOVER_CUDA_CHECK(cudaDeviceEnablePeerAccess(1 - rank, 0));
+        base.push_back(memory.emplace_back(bytes).data());
+    }
+    std::vector<std::unique_ptr<PointerRank>> ranks; // all are made before the first call on any
+    for (int rank = 0; rank < kRanks; ++rank) {
+        const DeviceGuard guard(rank);
+        ranks.push_back(std::make_unique<PointerRank>(rank, base, bytes));
+    }
+    for (const crossover_algorithm algorithm : {CROSSOVER_ONESHOT, CROSSOVER_TWOSHOT}) {
+        for (int rank = 0; rank < kRanks; ++rank) {
+            const DeviceGuard guard(rank);
+            CROSSOVER_CUDA_CHECK(cudaMemset(ranks[rank]->tensors.output.data(), 0xA5, 4 * kElements));
+            CROSSOVER_CUDA_CHECK(cudaDeviceSynchronize());
+        }
+        for (int rank = 0; rank < kRanks; ++rank) {
+            const DeviceGuard guard(rank);
+            const crossover_call call = ranks[rank]->tensors.call();
+            const crossover_status status = crossover_fused_allreduce(ranks[rank]->owned.workspace, algorithm, &call,
+                                                                      nullptr, ranks[rank]->stream.get());
+            INFO(crossover_last_error());
+            REQUIRE(status == CROSSOVER_OK);
+        }
+        for (int rank = 0; rank < kRanks; ++rank) {
+            const DeviceGuard guard(rank);
+            const crossover_status status = crossover_check(ranks[rank]->owned.workspace, ranks[rank]->stream.get());
+            INFO(crossover_last_error());
+            CHECK(status == CROSSOVER_OK);
+            CHECK(ranks[rank]->tensors.all_are(3)); // 1 + 2
+        }
+    }
+}
+
+TEST_CASE("pointers that make no workspace are refused") {
+    const std::size_t bytes = crossover_workspace_bytes(2, 0);
+    const DeviceBuffer<std::byte> memory(bytes);
+    const std::vector<void*> base{memory.data(), memory.data()}, gap{memory.data(), nullptr};
+    crossover_workspace* workspace = nullptr;
+    const auto refusal = [&](int rank, int world_size, void* const* pointers, std::size_t size) {
+        CHECK(crossover_workspace_from_pointers(rank, world_size, pointers, size, &workspace) == CROSSOVER_INVALID);
+        CHECK(workspace == nullptr);
+        return std::string(crossover_last_error());
+    };
+    CHECK(refusal(0, 3, base.data(), bytes) == "world size 3 is not 2, 4 or 8");
+    CHECK(refusal(2, 2, base.data(), bytes) == "rank 2 is not below world_size");
+    CHECK(refusal(0, 2, nullptr, bytes) == "base is null");
+    CHECK(refusal(0, 2, gap.data(), bytes) == "a rank's memory is null");
+    CHECK(refusal(0, 2, base.data(), bytes - 1).starts_with("a workspace has " + std::to_string(bytes) + " bytes"));
 }
