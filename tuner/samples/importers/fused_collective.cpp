@@ -54,14 +54,15 @@ class Reader {
     /// What stands above the tables of one run of the script.
     struct Run {
         int block = -1;
-        std::string world_size = {}, hidden_dim = {};
+        int world_size = 0; // 0 = not said, as below
+        std::int64_t hidden_dim = 0;
         int trials = 0;
         std::vector<Quant> quants = {}; // empty = not said
     };
     /// "## Configuration: …" and the table below it.
     struct Section {
         int line = 0;
-        std::string num_tokens;
+        std::int64_t num_tokens = 0;
         DType dtype = DType::bfloat16;
         Pattern pattern = Pattern::allreduce_residual_rmsnorm;
         std::string input_mib = {}; // as printed; empty = not said
@@ -94,8 +95,8 @@ class Reader {
             place_.fail("cannot read this line", "expected `**Name:** value`; the file may be cut off");
         const std::string name = lower(text.substr(2, end - 2));
         const std::string value(trim(text.substr(end + 3)));
-        if (name == "world size") run_.world_size = value;
-        if (name == "hidden dimension") run_.hidden_dim = value;
+        if (name == "world size") run_.world_size = place_.world_size(value);
+        if (name == "hidden dimension") run_.hidden_dim = place_.hidden_dim(value);
         if (name == "benchmark trials")
             run_.trials = static_cast<int>(place_.integer("benchmark trials", value, 1, kMostTrials));
         if (name == "quantization mode" || name == "quantization modes") read_quants(value);
@@ -128,10 +129,10 @@ class Reader {
         if (trim(parts[0]).substr(0, trim(parts[0]).find('=')) != dialect_.tokens_key)
             place_.fail(shown(trim(parts[0])) + " is not what " + std::string(dialect_.format) + " writes",
                         "use --from vllm for num_tokens=N, --from sglang for seq_len=N");
-        if (run_.world_size.empty() || run_.hidden_dim.empty())
+        if (run_.world_size == 0 || run_.hidden_dim == 0)
             place_.fail("no `**World Size:**` or no `**Hidden Dimension:**` above", "put the file's head back");
         section_ = Section{.line = place_.line,
-                           .num_tokens = std::string(values[0]),
+                           .num_tokens = place_.num_tokens(values[0]),
                            .dtype = place_.dtype(values[1]),
                            .pattern = residual ? Pattern::allreduce_residual_rmsnorm : Pattern::allreduce_rmsnorm};
     }
@@ -178,8 +179,12 @@ class Reader {
                         "correct the row or the head");
         ResultRow row{.line = place_.line,
                       .block = run_.block,
-                      .point = place_.point(section_->pattern, section_->dtype, quant, run_.world_size, run_.hidden_dim,
-                                            section_->num_tokens),
+                      .point = {.cell = {.pattern = section_->pattern,
+                                         .dtype = section_->dtype,
+                                         .quant = quant,
+                                         .world_size = run_.world_size},
+                                .hidden_dim = run_.hidden_dim,
+                                .num_tokens = section_->num_tokens},
                       .time = std::string(time),
                       .replays = run_.trials};
         check_input_size(row.point);

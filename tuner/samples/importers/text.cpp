@@ -57,14 +57,22 @@ DType Place::dtype(std::string_view text) const {
     fail("dtype is " + shown(text), "expected bfloat16, float16 or float32");
 }
 
-Point Place::point(Pattern pattern, DType dtype, Quant quant, std::string_view world_size, std::string_view hidden_dim,
-                   std::string_view num_tokens) const {
-    return Point{.cell = {.pattern = pattern,
-                          .dtype = dtype,
-                          .quant = quant,
-                          .world_size = static_cast<int>(integer("world size", world_size, 2, kMaxWorldSize))},
-                 .hidden_dim = integer("hidden size", hidden_dim, 1, kMaxHiddenDim),
-                 .num_tokens = integer("number of tokens", num_tokens, 1, kMaxNumTokens)};
+int Place::world_size(std::string_view text) const {
+    return static_cast<int>(integer("world size", text, 2, kMaxWorldSize));
+}
+
+std::int64_t Place::hidden_dim(std::string_view text) const { return integer("hidden size", text, 1, kMaxHiddenDim); }
+
+std::int64_t Place::num_tokens(std::string_view text) const {
+    return integer("number of tokens", text, 1, kMaxNumTokens);
+}
+
+Point Place::point(Pattern pattern, DType dtype, Quant quant, std::string_view world_size_text,
+                   std::string_view hidden_dim_text, std::string_view num_tokens_text) const {
+    return Point{
+        .cell = {.pattern = pattern, .dtype = dtype, .quant = quant, .world_size = world_size(world_size_text)},
+        .hidden_dim = hidden_dim(hidden_dim_text),
+        .num_tokens = num_tokens(num_tokens_text)};
 }
 
 void Place::check_bytes(const Point& point, std::string_view bytes) const {

@@ -22,9 +22,13 @@ struct Place {
     std::int64_t integer(std::string_view name, std::string_view text, std::int64_t least, std::int64_t most) const;
     /// "bfloat16" or "torch.bfloat16". @throws InputError
     DType dtype(std::string_view text) const;
-    /// The texts of a world size, hidden size and token count as a point. @throws InputError for one out of range
-    Point point(Pattern pattern, DType dtype, Quant quant, std::string_view world_size, std::string_view hidden_dim,
-                std::string_view num_tokens) const;
+    /// Of a shape. @throws InputError for a text that is no number or out of range
+    int world_size(std::string_view text) const;
+    std::int64_t hidden_dim(std::string_view text) const;
+    std::int64_t num_tokens(std::string_view text) const;
+    /// All three, where they stand on one line.
+    Point point(Pattern pattern, DType dtype, Quant quant, std::string_view world_size_text,
+                std::string_view hidden_dim_text, std::string_view num_tokens_text) const;
     /// @throws InputError unless `bytes` is message_bytes(point)
     void check_bytes(const Point& point, std::string_view bytes) const;
 };

@@ -74,13 +74,17 @@ void read_object(const std::string& object, const std::string& file, int block, 
             run.fail(run.node(), "`" + std::string(key) + "` is missing",
                      "give the script's --output-json; see --from");
     const auto place_at = [&file](const YAML::Node& node) { return Place{file, node.Mark().line + 1}; };
-    const std::string world_size = run.get<std::string>("world_size");
-    const std::string hidden_size = run.get<std::string>("hidden_size");
-    const DType dtype = place_at(run.get_node("dtype")).dtype(run.get<std::string>("dtype"));
+    const auto place_of_key = [&](const char* key) { return place_at(run.get_node(key)); };
+    const int world_size = place_of_key("world_size").world_size(run.get<std::string>("world_size"));
+    const std::int64_t hidden_size = place_of_key("hidden_size").hidden_dim(run.get<std::string>("hidden_size"));
+    const DType dtype = place_of_key("dtype").dtype(run.get<std::string>("dtype"));
     const int trials = std::max(0, run.find<int>("num_trials").value_or(0));
     const YAML::Node results = run.get_node("results");
     const YamlMap lengths(results, file, "`results`");
     for (const auto& length : results) {
+        const Point point{.cell = {.pattern = Pattern::allreduce, .dtype = dtype, .world_size = world_size},
+                          .hidden_dim = hidden_size,
+                          .num_tokens = place_at(length.first).num_tokens(length.first.Scalar())};
         YamlMap entry(length.second, file, "a result");
         const YAML::Node timings = entry.get_node("timings");
         const YamlMap communicators(timings, file, "`timings`");
@@ -90,8 +94,7 @@ void read_object(const std::string& object, const std::string& file, int block, 
             const Place place = place_at(timing.first);
             result.rows.push_back({.line = place.line,
                                    .block = block,
-                                   .point = place.point(Pattern::allreduce, dtype, Quant::none, world_size, hidden_size,
-                                                        length.first.Scalar()),
+                                   .point = point,
                                    .algorithm = algorithm_of(timing.first.Scalar(), place),
                                    .time = communicators.as<std::string>(timing.second, timing.first.Scalar()),
                                    .replays = trials});
