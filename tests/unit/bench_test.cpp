@@ -195,6 +195,8 @@ TEST_CASE("bench says what is wrong with its options in one line") {
              {"--print-config --launch x=1", "cannot read `x=1`"},
              {"--print-config --graph-calls 0", "`graph_calls` is 0"},
              {"--no-residual --pattern allreduce", "--no-residual: means nothing"},
+             {"--quant-modes fp8 --pattern allreduce", "--quant-modes: mean nothing to pattern allreduce"},
+             {"--world-size 0", "--world-size: 0 is no number of ranks"},
              {"--no-such-option", "no-such-option"}}) {
         const test::CommandResult result = run(wrong.first);
         INFO(wrong.first, ": ", result.output);

@@ -74,6 +74,7 @@ TEST_CASE("help, version and words that are none") {
                       "tune: the argument ('" + number + "') for option '--sessions' is invalid; write a whole number");
     check_refused(place.tune("--config small.yaml --sessions 0"), "--sessions: 0 is too few; write 1 or more");
     check_refused(place.run("fit"), "fit: ");
+    check_refused(place.run("tune --config ''"), "--config: is empty; ");
 }
 
 TEST_CASE("tune writes the table and all that goes with it") {
@@ -114,8 +115,12 @@ TEST_CASE("tune writes the table and all that goes with it") {
         CHECK(place.run("fit --samples o/samples.csv --out t.yaml").status == 0);
         CHECK(read_text(place.path() / "t.yaml") == fit.output);
         CHECK(place.run("fit --samples o/samples.csv --guard-band 0.5").output != fit.output);
+        CHECK(place.run("fit --samples o/samples.csv --guard-band 50%").output ==
+              place.run("fit --samples o/samples.csv --guard-band 0.5").output);
         check_refused(place.run("fit --samples o/samples.csv --guard-band 2"),
-                      "--guard-band: 2 is not between 0 and 0.5; ");
+                      "--guard-band: `2` is a fraction of 100 % or more: a `%` seems to be missing; ");
+        check_refused(place.run("fit --samples o/samples.csv --guard-band 51%"), "--guard-band: `51%` is above 50 %; ");
+        check_refused(place.run("fit --samples o/samples.csv --out ''"), "--out: is empty; ");
         check_refused(place.run("fit --samples o/none.csv"), "o/none.csv: cannot read the samples");
         fs::copy(place.path() / "o" / "samples.csv", place.path() / "alone.csv");
         check_refused(place.run("fit --samples alone.csv"), "provenance.yaml: not there");

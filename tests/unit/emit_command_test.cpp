@@ -48,6 +48,10 @@ TEST_CASE("every format, on standard output and into a file") {
         {"vllm h200.yaml --quant fp8", emit_vllm(h200, {.quant = Quant::fp8, .hidden_dims = {}})},
         {"vllm h200.yaml --world-size 2 --hidden-dim 8192", emit_vllm_config(table, {}, 2, 8192)},
         {"sglang h200.yaml --hidden-dim 4096 --hidden-dim 8192", emit_sglang(table, model)},
+        {"sglang h200.yaml --hidden-dim 4096,8192", emit_sglang(table, model)},
+        {"--format cpp h200.yaml", emit_cpp_header(h200)},
+        {"--table h200.yaml --format=cpp", emit_cpp_header(h200)},
+        {"--table h200.yaml cpp", emit_cpp_header(h200)},
         {"tensorrt-llm h200.yaml", emit_tensorrt_llm(h200, {})},
         {"markdown h200.yaml", emit_markdown(table)},
         {"json h200.yaml", emit_json(table)}};
@@ -93,6 +97,10 @@ TEST_CASE("what cannot be done says why, and what to do") {
     place.check_error("vllm h200.yaml --world-size 16 --hidden-dim 8192", "says nothing of n=16");
     place.check_error("sglang h200.yaml", "--hidden-dim");
     place.check_error("sglang h200.yaml --hidden-dim 0", "--hidden-dim");
+    place.check_error("sglang h200.yaml --hidden-dim 4096,x", "--hidden-dim: `x` is no size");
+    place.check_error("sglang h200.yaml --hidden-dim 4194304", "write 1 to 1048576");
+    place.check_error("cpp h200.yaml --out ''", "--out: is empty; write a value behind it");
+    place.check_error("cpp ''", "--table: is empty");
     place.check_error("cpp h200.yaml --out no/such/folder/h.h", "no/such/folder/h.h");
     place.folder.write("bad.yaml", "schema_version: 1\ncrossover_version: x\nsku: A\nskew: 1\n");
     place.check_error("cpp bad.yaml", "bad.yaml:");

@@ -16,7 +16,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
-#include <sstream>
 
 namespace crossover {
 namespace {
@@ -35,34 +34,6 @@ struct Request {
     fs::path markdown, json, csv;
     bool only_print = false;
 };
-
-/// "128 512" and "128,512" alike.
-std::vector<std::string> words_of(const std::vector<std::string>& arguments) {
-    std::vector<std::string> words;
-    for (const std::string& argument : arguments) {
-        std::istringstream list(argument);
-        for (std::string word; std::getline(list, word, ',');)
-            if (!word.empty()) words.push_back(word);
-    }
-    return words;
-}
-
-std::vector<std::int64_t> sizes_of(const std::string& option, const std::vector<std::string>& arguments) {
-    std::vector<std::int64_t> sizes;
-    for (const std::string& word : words_of(arguments)) {
-        std::size_t end = 0;
-        std::int64_t size = 0;
-        try {
-            size = std::stoll(word, &end);
-        } catch (const std::exception&) {
-            end = 0;
-        }
-        if (end != word.size() || size < 1)
-            throw InputError(option, "`" + word + "` is no size", "write whole numbers from 1");
-        sizes.push_back(size);
-    }
-    return sizes;
-}
 
 /// Launches to try whatever the shape: every power-of-two cluster with 2 to 16 warps, and as many clusters as have 512
 /// threads on each of the 132 multiprocessors of an H100 or H200.
@@ -151,6 +122,9 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     const auto values = parse_options(kUsage, options, arguments);
     if (!values) return std::nullopt;
 
+    if (values->count("world-size") != 0 && request.world_size < 1)
+        throw InputError("--world-size", std::to_string(request.world_size) + " is no number of ranks",
+                         "write 2, 4 or 8, or leave it out for all GPUs");
     config.num_tokens = sizes_of("--num-tokens", tokens);
     config.hidden_dims = sizes_of("--hidden-dim", hidden);
     for (const std::string& word : words_of(dtypes)) config.dtypes.push_back(word_option("--dtypes", word, kDTypes));
@@ -161,6 +135,8 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         throw InputError("--no-residual", "means nothing to pattern " + pattern, "leave it out");
     if (no_residual) asked = Pattern::allreduce_rmsnorm;
     config.patterns = {asked};
+    if (quants_of(config, asked) != config.quants)
+        throw InputError("--quant-modes", "mean nothing to pattern " + pattern, "leave them out");
     config.cache = word_option("--cache", cache, kCacheStates);
     config.algorithms = words_of(algorithms);
     if (config.algorithms.empty()) config.algorithms = default_algorithms(asked);

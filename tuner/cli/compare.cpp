@@ -3,6 +3,7 @@
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/options.hpp"
 #include "tuner/cli/sample_files.hpp"
+#include "tuner/cli/words.hpp"
 #include "tuner/error.hpp"
 #include "tuner/fit/launches.hpp"
 #include "tuner/named_words.hpp"
@@ -33,34 +34,6 @@ const Usage kUsage{
         "Exit status: 0 nothing got worse; 1 a cell is worse or missing (with --strict, or not comparable), or no "
         "cell\n"
         "that was measured could be compared; 2 unusable input."};
-
-/// "2%", "2.5 %" or "0.02" as a fraction.
-double parse_fraction(const std::string& text) {
-    const std::string remedy = "write a percentage like `2%` or a fraction like `0.02`, from 0 to below 100%";
-    const auto fail = [&](const std::string& what) -> double {
-        throw InputError("--max-regression", "`" + text + "` " + what, remedy);
-    };
-    std::string number = boost::trim_copy(text);
-    const bool is_percent = !number.empty() && number.back() == '%';
-    if (is_percent) {
-        number.pop_back();
-        boost::trim_right(number);
-    }
-    const bool plain = !number.empty() && number.find_first_not_of("0123456789.+-eE") == std::string::npos;
-    double value = 0;
-    std::size_t used = 0;
-    try {
-        if (plain) value = std::stod(number, &used);
-    } catch (const std::exception&) {
-        used = 0;
-    }
-    if (!plain || used != number.size()) return fail("is not a number");
-    if (value < 0) return fail("is negative");
-    if (!is_percent && value >= 1) return fail("is a fraction of 100 % or more: a `%` seems to be missing");
-    if (is_percent) value /= 100;
-    if (value >= 1) return fail("is 100 % or more");
-    return value;
-}
 
 std::set<std::string, std::less<>> parse_across(const std::string& text) {
     std::set<std::string, std::less<>> words;
@@ -132,7 +105,7 @@ int run_compare(const std::vector<std::string>& arguments) {
         throw InputError("compare", "it compares two tables, " + std::to_string(tables.size()) + " given",
                          "write `crossover compare OLD NEW`");
     const Format format = parse_format(format_name);
-    const CompareOptions compare_options{.max_regression = parse_fraction(limit),
+    const CompareOptions compare_options{.max_regression = fraction_option("--max-regression", limit),
                                          .strict = values->count("strict") != 0,
                                          .across = parse_across(across)};
     if (old_samples.empty() != new_samples.empty())

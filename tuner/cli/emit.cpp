@@ -85,15 +85,14 @@ OnConflict parse_on_conflict(const std::string& word) {
 
 int run_emit(const std::vector<std::string>& arguments) {
     std::string format_name, out, dtype, quant, on_conflict;
-    std::vector<std::string> paths;
-    std::vector<std::int64_t> hidden_dims;
+    std::vector<std::string> paths, hidden_dims;
     po::options_description options;
     // clang-format off
     options.add_options()
         ("out", po::value(&out)->value_name("FILE"), "file to write; standard output if left out")
         ("dtype", po::value(&dtype)->value_name("DTYPE")->default_value("bfloat16"), "bfloat16, float16 or float32")
         ("quant", po::value(&quant)->value_name("MODE")->default_value("none"), "none, fp8 or fp4")
-        ("hidden-dim", po::value(&hidden_dims)->value_name("H"), "hidden_dim of the model; repeat for several")
+        ("hidden-dim", po::value(&hidden_dims)->value_name("H"), "hidden_dim of the model; 4096,8192 for several")
         ("world-size", po::value<int>()->value_name("N"), "tensor-parallel degree")
         ("on-conflict", po::value(&on_conflict)->value_name("WHAT")->default_value("refuse"),
          "two tables that the engine cannot tell apart: refuse, or take the safer of both")
@@ -101,7 +100,11 @@ int run_emit(const std::vector<std::string>& arguments) {
         ("table", po::value(&paths)->value_name("TABLE")->required(), "table.yaml (also without --table)");
     // clang-format on
     po::positional_options_description positional;
-    positional.add("format", 1).add("table", -1);
+    const bool names_format = std::any_of(arguments.begin(), arguments.end(), [](const std::string& argument) {
+        return argument == "--format" || argument.starts_with("--format=");
+    });
+    if (!names_format) positional.add("format", 1);
+    positional.add("table", -1);
     const auto values = parse_options(kUsage, options, arguments, positional);
     if (!values) return 0;
 
@@ -113,8 +116,8 @@ int run_emit(const std::vector<std::string>& arguments) {
 
     Request request;
     request.engine = {word_option("--dtype", dtype, kDTypes), word_option("--quant", quant, kQuants),
-                      parse_on_conflict(on_conflict), hidden_dims};
-    for (const std::int64_t hidden_dim : hidden_dims) check_hidden_dim(hidden_dim);
+                      parse_on_conflict(on_conflict), sizes_of("--hidden-dim", hidden_dims)};
+    for (const std::int64_t hidden_dim : request.engine.hidden_dims) check_hidden_dim(hidden_dim);
     if (values->count("world-size") != 0) request.world_size = (*values)["world-size"].as<int>();
     for (const std::string& path : paths) request.tables.push_back(read_table(path));
 

@@ -2,9 +2,9 @@
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/options.hpp"
 #include "tuner/cli/sample_files.hpp"
+#include "tuner/cli/words.hpp"
 #include "tuner/error.hpp"
 #include "tuner/make_table.hpp"
-#include "tuner/yaml_writer.hpp"
 
 #include <iostream>
 
@@ -22,8 +22,7 @@ const Usage kUsage{
 } // namespace
 
 int run_fit(const std::vector<std::string>& arguments) {
-    std::string samples_file, provenance_file, out;
-    double guard_band = 0;
+    std::string samples_file, provenance_file, guard_band, out;
     po::options_description options;
     // clang-format off
     options.add_options()
@@ -31,7 +30,7 @@ int run_fit(const std::vector<std::string>& arguments) {
         ("provenance", po::value(&provenance_file)->value_name("FILE"),
          "provenance.yaml; the one beside the samples if left out")
         ("guard-band", po::value(&guard_band)->value_name("SHARE"),
-         "share by which an algorithm must be faster to displace the baseline; the run's config, or 0.02, if left out")
+         "share by which an algorithm must be faster to displace the baseline, `2%` or `0.02`; the run's config, or 2%, if left out")
         ("out", po::value(&out)->value_name("FILE"), "table to write; standard output if left out");
     // clang-format on
     const auto values = parse_options(kUsage, options, arguments);
@@ -49,10 +48,9 @@ int run_fit(const std::vector<std::string>& arguments) {
 
     FitOptions fit = record.config ? fit_options(*record.config) : FitOptions{};
     if (values->count("guard-band") != 0) {
-        if (!(guard_band >= 0 && guard_band <= 0.5))
-            throw InputError("--guard-band", number_node(guard_band).Scalar() + " is not between 0 and 0.5",
-                             "write a share such as 0.02 (2 %)");
-        fit.guard_band = guard_band;
+        fit.guard_band = fraction_option("--guard-band", guard_band);
+        if (fit.guard_band > 0.5)
+            throw InputError("--guard-band", "`" + guard_band + "` is above 50 %", "write a share such as 2%");
     }
     const Table table =
         make_table(samples, record, fit, record.config ? cell_keys(*record.config) : std::vector<CellKey>{});

@@ -3,6 +3,7 @@
 #include "tuner/error.hpp"
 #include "tuner/nearest.hpp"
 
+#include <algorithm>
 #include <iostream>
 
 namespace crossover {
@@ -29,9 +30,12 @@ std::optional<po::variables_map> parse_options(const Usage& usage, const po::opt
                       << all;
             return std::nullopt;
         }
-        for (const auto& option : parsed.options)
+        for (const auto& option : parsed.options) {
             if (option.string_key.empty())
                 throw InputError(usage.name, "`" + option.value.front() + "` belongs to no option", remedy);
+            if (std::find(option.value.begin(), option.value.end(), "") != option.value.end())
+                throw InputError("--" + option.string_key, "is empty", "write a value behind it; " + remedy);
+        }
         po::notify(values);
         return values;
     } catch (const po::unknown_option& error) {
