@@ -79,9 +79,14 @@ __device__ __forceinline__ Quantized<D, Q> quantized(const Floats<D>& y, float f
         else
             result.codes = word[0];
     } else {
-        float largest = 0;
+        float sizes[kSize]; // the largest by a tree: a chain took registers (oneshot, 2 ranks: 1–2 %)
 #pragma unroll
-        for (int i = 0; i < kSize; ++i) largest = fmaxf(largest, fabsf(y.at[i]));
+        for (int i = 0; i < kSize; ++i) sizes[i] = fabsf(y.at[i]);
+#pragma unroll
+        for (int width = 1; width < kSize; width *= 2)
+#pragma unroll
+            for (int i = 0; i < kSize; i += 2 * width) sizes[i] = fmaxf(sizes[i], sizes[i + width]);
+        float largest = fmaxf(sizes[0], 0.0f); // where all are NaN
 #pragma unroll
         for (int offset = 1; offset < kLanesPerBlock<D>; offset *= 2)
             largest = fmaxf(largest, __shfl_xor_sync(~0u, largest, offset));
