@@ -31,6 +31,9 @@ inline constexpr std::array kLaunchChoices{Named<LaunchChoice>{LaunchChoice::sta
                                            Named<LaunchChoice>{LaunchChoice::tuned, "tuned"}};
 constexpr std::string_view to_string(LaunchChoice choice) { return detail::name_in(kLaunchChoices, choice); }
 
+/// For which there are kernels.
+inline constexpr std::array kWorldSizes{2, 4, 8};
+
 struct Config {
     // sweep: the cells are the product of these four
     std::vector<int> world_sizes;

@@ -12,8 +12,6 @@
 namespace crossover {
 namespace {
 
-constexpr std::array kWorldSizes{2, 4, 8};
-
 // Far beyond any model, and small enough that num_tokens × hidden_dim × 4 bytes cannot overflow.
 constexpr std::int64_t kMaxHiddenDim = 1 << 20;
 constexpr std::int64_t kMaxTokens = 1 << 30;

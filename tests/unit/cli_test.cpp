@@ -122,6 +122,18 @@ TEST_CASE("tune writes the table and all that goes with it") {
         check_refused(place.run("fit --samples o/samples.csv --guard-band 51%"), "--guard-band: `51%` is above 50 %; ");
         check_refused(place.run("fit --samples o/samples.csv --out ''"), "--out: is empty; ");
         check_refused(place.run("fit --samples o/none.csv"), "o/none.csv: cannot read the samples");
+        const auto check_row = [&](const std::string& from, const std::string& to, const std::string& error) {
+            std::string text = read_text(place.path() / "o" / "samples.csv");
+            const auto at = text.rfind(from); // in the last row
+            text.replace(at, from.size(), to);
+            place.folder.write("changed.csv", text);
+            const auto lines = std::count(text.begin(), text.end(), '\n');
+            check_refused(place.run("fit --samples changed.csv --provenance o/provenance.yaml"),
+                          "changed.csv:" + std::to_string(lines) + ": " + error);
+        };
+        check_row("Synthetic", "Other", "a sample of `Other` (9.0), but the provenance is of `Synthetic` (9.0); ");
+        const std::string last = "9.0," + std::to_string(place.config.world_sizes.back());
+        check_row(last, "9.0,3", "world_size is 3, for which there are no kernels; write 2, 4 or 8");
         fs::copy(place.path() / "o" / "samples.csv", place.path() / "alone.csv");
         check_refused(place.run("fit --samples alone.csv"), "provenance.yaml: not there");
         CHECK(place.run("fit --samples alone.csv --provenance o/provenance.yaml").output == fit.output);

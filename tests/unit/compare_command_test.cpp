@@ -222,5 +222,5 @@ TEST_CASE("samples: from options, or beside the tables of two folders") {
     folder.write("other.csv", other);
     const auto wrong = compare("old slow --old-samples old/samples.csv --new-samples other.csv");
     CHECK(wrong.status == 2);
-    CHECK(has(wrong.output, "samples of `Other`"));
+    CHECK(has(wrong.output, "other.csv:2: a sample of `Other`"));
 }

@@ -79,7 +79,7 @@ TEST_CASE("report of input that cannot be used") {
         others.replace(at, 9, "Other");
     run.folder.write("o/samples.csv", others);
     check_only_refused(run.run("report o"),
-                       "o/samples.csv: samples of `Other` (9.0), but the table is of `Synthetic` (9.0); ");
+                       "o/samples.csv:2: a sample of `Other` (9.0), but the table is of `Synthetic` (9.0); ");
     std::string moe = samples;
     for (auto at = moe.find(",allreduce_"); at != std::string::npos; at = moe.find(",allreduce_"))
         moe.replace(at, moe.find(',', at + 1) - at, ",moe_dispatch_zipf");

@@ -73,7 +73,7 @@ fs::path samples_beside(const std::string& name) {
 /// Fused algorithms as the table launches them, so that launches that changed count by their time and nothing else.
 std::vector<Sample> read_launched(const Table& table, const fs::path& path) {
     const std::vector<Sample> samples = read_samples_in_roles(path);
-    require_gpu_of(table, samples, path);
+    require_gpu_of(table.fingerprint, "table", samples, path);
     return as_launched(samples, launches_of(table.cells));
 }
 

@@ -45,6 +45,8 @@ int run_fit(const std::vector<std::string>& arguments) {
         throw InputError(provenance.string(), "not there, so the machine of the samples is unknown",
                          "name the provenance.yaml of their run with --provenance");
     const RunRecord record = read_provenance(provenance);
+    require_gpu_of(record.fingerprint, "provenance", samples, samples_file);
+    if (record.source != "import") require_kernels_for(samples, samples_file);
 
     FitOptions fit = record.config ? fit_options(*record.config) : FitOptions{};
     if (values->count("guard-band") != 0) {

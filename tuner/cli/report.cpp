@@ -37,7 +37,7 @@ Files files_of_run(const fs::path& run) {
 std::vector<Sample> read_samples_of(const Table& table, const fs::path& path) {
     std::vector<Sample> samples = read_samples(path);
     require_some(samples, path);
-    require_gpu_of(table, samples, path);
+    require_gpu_of(table.fingerprint, "table", samples, path);
     if (std::none_of(samples.begin(), samples.end(),
                      [&](const Sample& sample) { return find_cell(table, sample.point.cell) != nullptr; }))
         throw InputError(path.string(), "no sample is of a cell of the table",
