@@ -79,7 +79,11 @@ LaunchParameters many_rows_a_cluster(const Shape& shape) {
     int per_warp = large && per_cta > 4 && ctas(1) == 1 ? 2 : 1;
     while (per_warp < kMaxUnitsPerWarp && ceil_div(per_cta, per_warp) > kWarps) per_warp *= 2;
     launch.threads = static_cast<int>(std::min<std::int64_t>(ceil_div(per_cta, per_warp), kWarps)) * kWarp;
-    launch.clusters = resident_clusters(launch, large ? ctas(per_warp) : 1, shape.multiprocessors);
+    // CTAs of 9 to 12 warps, of which 16 warps hold one: beside each other above 4 MiB already (oneshot of 2 ranks, up
+    // to 16 MiB: 1.3 % on average, up to 4 %; at 3 MiB 2 % slower).
+    const bool half_idle = launch.threads > kMaxThreads / 2 && launch.threads <= kMaxThreads * 3 / 4;
+    const bool beside = large || (bytes > 4 << 20 && half_idle);
+    launch.clusters = resident_clusters(launch, beside ? ctas(per_warp) : 1, shape.multiprocessors);
     // No more clusters than the iterations need: those of four CTAs and more share multiprocessors while others are
     // free (64 rows of 16384 elements take 24 clusters 9 % less than 30), and others are up to 7 % faster in even
     // iterations (twoshot of 4 ranks, 2–5 MiB; oneshot of 2 ranks 5 %; above, and without clusters oneshot, within 1

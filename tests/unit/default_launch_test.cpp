@@ -152,6 +152,16 @@ TEST_CASE("above 16 MiB twice the CTAs: of a unit a warp where registers allow i
     CHECK(launch_of(Fused::twoshot, 8193, 1024).threads == 128); // four units have a warp each at any size
 }
 
+TEST_CASE("CTAs of 9 to 12 warps lie beside each other above 4 MiB, where registers allow it") {
+    const LaunchParameters alone{.cluster_size = 1, .clusters = 132, .threads = 384};
+    CHECK(launch_of(Fused::oneshot, 682, 3072) == alone);
+    CHECK(launch_of(Fused::oneshot, 683, 3072) == LaunchParameters{.cluster_size = 1, .clusters = 264, .threads = 384});
+    CHECK(launch_of(Fused::oneshot, 640, 5120) == LaunchParameters{.cluster_size = 2, .clusters = 160, .threads = 320});
+    CHECK(launch_of(Fused::oneshot, 640, 6656).clusters == 64);   // of 13 warps
+    CHECK(launch_of(Fused::oneshot, 2048, 2048).clusters == 264); // of eight: two have always fitted
+    CHECK(launch_of(Fused::twoshot, 683, 3072).clusters == 132);
+}
+
 TEST_CASE("clusters of four CTAs and more: those that fit beside each other, and no more than the iterations need") {
     for (const Fused algorithm : {Fused::oneshot, Fused::twoshot}) {
         const LaunchParameters launch = launch_of(algorithm, 270, 16384);
