@@ -25,7 +25,7 @@ inline constexpr int kMaxUnitsPerWarp = 4;
 /// CTAs of kMaxThreads that a multiprocessor holds at a time: a bound that kernels are compiled for, of their
 /// registers. For two they have 64 a thread, which is enough for a unit a warp, and one row a cluster, of two or four
 /// ranks (twoshot of four spills 28 to 40 bytes, sharded 4 to 8): then twice the rows find a cluster, 3 % at 2 MiB
-/// (twoshot, 4 ranks). Oneshot of two ranks fits with many rows, too (float16's fp4 spills 8 bytes).
+/// (twoshot, 4 ranks). Oneshot of two ranks fits with many rows, too.
 constexpr int oneshot_ctas_per_multiprocessor(int world_size, int units_per_warp, bool one_row) {
     return units_per_warp == 1 && world_size <= (one_row ? 4 : 2) ? 2 : 1;
 }
