@@ -82,6 +82,22 @@ TEST_CASE("below its sizes and above them a row has the cell's limits") {
     CHECK(find_row(cell, kOwn)->twoshot->max_bytes == (512 << 10) - 1);
 }
 
+TEST_CASE("where its algorithm goes no further, in the midst of its sizes, a row's limit is its own") {
+    const auto two = [](double oneshot, double twoshot) { return Times{{"oneshot", oneshot}, {"twoshot", twoshot}}; };
+    std::vector<Sample> samples;
+    add_sizes(samples, kKept, {{8, two(10, 15)}, {32, two(10, 15)}, {256, two(30, 30)}, {2048, two(30, 30)}});
+    add_sizes(samples, kOwn, {{8, two(10, 9)}, {128, two(30, 9)}, {512, two(30, 30)}, {2048, two(30, 30)}});
+    for (Sample& sample : samples)
+        if (sample.point == point(32, kOwn) && sample.algorithm == "twoshot") sample.status = SampleStatus::skipped;
+    const Cell cell = fit_one(samples);
+    CHECK(cell.twoshot->max_bytes >= 32 << 10);
+    const HiddenDimRow* const row = find_row(cell, kOwn);
+    REQUIRE(row != nullptr);
+    CHECK(row->twoshot->max_bytes == 8 << 10);
+    CHECK(row->twoshot->limited_by == LimitedBy::range);
+    CHECK(row->intervals.front().max_bytes == row->twoshot->max_bytes);
+}
+
 TEST_CASE("a row that goes as far as the cell needs the cell's workspace") {
     FitOptions options;
     options.workspace_bytes = [](const CellKey&, std::uint64_t bytes) { return 3 * bytes; };
