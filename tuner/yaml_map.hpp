@@ -4,6 +4,7 @@
 #include "tuner/error.hpp"
 #include "tuner/named_words.hpp"
 #include "tuner/nearest.hpp"
+#include "tuner/yaml_documents.hpp"
 
 #include <charconv>
 #include <optional>
@@ -18,23 +19,20 @@
 namespace crossover {
 
 /// "file:line" of a node; the file alone where yaml-cpp kept no mark.
-inline std::string place_of(const std::string& file, const YAML::Node& node) {
-    const YAML::Mark mark = node.Mark();
+inline std::string place_of(const std::string& file, const YAML::Mark& mark) {
     return mark.is_null() ? file : file + ":" + std::to_string(mark.line + 1);
 }
+inline std::string place_of(const std::string& file, const YAML::Node& node) { return place_of(file, node.Mark()); }
 
-/// Parses text. @throws InputError with file:line for malformed YAML, and for a second document, which YAML::Load
-/// drops.
+/// Parses text. @throws InputError with file:line for malformed YAML, and for a second document
 inline YAML::Node load_yaml(const std::string& text, const std::string& file) {
     try {
-        const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-        if (documents.size() > 1)
-            throw InputError(place_of(file, documents[1]), "a second YAML document, behind a line `---`",
+        if (const std::optional<YAML::Mark> second = second_document(text))
+            throw InputError(place_of(file, *second), "a second YAML document, behind a line `---`",
                              "keep one in a file");
-        return documents.empty() ? YAML::Node() : documents.front();
+        return YAML::Load(text);
     } catch (const YAML::Exception& error) {
-        const std::string place = error.mark.is_null() ? file : file + ":" + std::to_string(error.mark.line + 1);
-        throw InputError(place, "malformed YAML: " + error.msg, "correct it");
+        throw InputError(place_of(file, error.mark), "malformed YAML: " + error.msg, "correct it");
     }
 }
 

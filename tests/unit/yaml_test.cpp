@@ -235,6 +235,7 @@ TEST_CASE("what is not a table at all") {
     const std::string table = emit_yaml(test::every_state());
     check_error(table + "---\n# more\nsku: Y\n", "sku: Y", "a second YAML document");
     CHECK(error_of(table + "---\n").find("a second YAML document") != std::string::npos);
+    CHECK_FALSE(error_of(",:").empty()); // of which yaml-cpp finds documents without end
     CHECK(error_of("---\n" + table + "...\n") == "no error");
     CHECK(error_of("schema_version: 1\ncells: 3\n").find("t.yaml:") == 0);
     CHECK(error_of("\x01\x02").find("t.yaml") == 0);
