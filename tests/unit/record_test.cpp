@@ -38,3 +38,14 @@ TEST_CASE("of several variants of an algorithm the fastest counts and one withou
     CHECK_FALSE(record.gives_way_to(11));
     CHECK_FALSE(record.gives_way_to(-1));
 }
+
+TEST_CASE("no tenth of a sample lies below 0, however disturbed the shorter graphs were") {
+    const GraphTime calm = graph_time({10, 11, 12, 13, 14});
+    CHECK(calm.median_us == 12);
+    CHECK(calm.p10_us == doctest::Approx(10.4));
+    CHECK(calm.p90_us == doctest::Approx(13.6));
+    CHECK(calm.replays == 5);
+    const GraphTime disturbed = graph_time({-300, -200, 12, 13, 14});
+    CHECK(disturbed.median_us == 12);
+    CHECK(disturbed.p10_us == 0);
+}

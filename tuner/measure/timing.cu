@@ -1,5 +1,4 @@
 #include "kernels/device/ptx.cuh"
-#include "tuner/fit/statistics.hpp"
 #include "tuner/measure/timing.hpp"
 
 #include <algorithm>
@@ -112,8 +111,7 @@ std::vector<GraphTime> time_interleaved(const std::vector<TimedGraphs>& contende
     };
     const std::vector<std::vector<double>> times = replay_contenders(contenders.size(), options.rule, replay_more);
     std::vector<GraphTime> result;
-    for (const std::vector<double>& mine : times)
-        result.push_back({median(mine), quantile(mine, 0.1), quantile(mine, 0.9), static_cast<int>(std::ssize(mine))});
+    for (const std::vector<double>& mine : times) result.push_back(graph_time(mine));
     return result;
 }
 

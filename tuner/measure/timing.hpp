@@ -3,6 +3,7 @@
 
 #include "comm/communicator.hpp"
 #include "comm/symmetric_buffer.hpp"
+#include "tuner/measure/record.hpp"
 #include "tuner/plan/stopping_rule.hpp"
 
 #include <cstdint>
@@ -32,12 +33,6 @@ class DeviceBarrier {
 struct TimedGraphs {
     GraphExec calls;
     GraphExec few; // none if there are none of them
-};
-
-/// Median and tenths over replays of the slowest rank's time, µs a call.
-struct GraphTime {
-    double median_us = 0, p10_us = 0, p90_us = 0;
-    int replays = 0;
 };
 
 struct TimingOptions {
