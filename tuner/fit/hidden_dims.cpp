@@ -65,8 +65,7 @@ bool ends_early(const Cell& own) { return own.intervals.back().algorithm == algo
 std::optional<Threshold> joined_limit(const std::optional<Threshold>& own, const std::optional<Threshold>& of_cell,
                                       const HiddenDimFit& fit, const Cell& cell) {
     if (!own || !of_cell) return own;
-    if (own->max_bytes == fit.own.measured_max_bytes)
-        return of_cell->max_bytes > own->max_bytes ? of_cell : own;
+    if (own->max_bytes == fit.own.measured_max_bytes) return of_cell->max_bytes > own->max_bytes ? of_cell : own;
     if (own->max_bytes > 0 || !begins_late(fit.own, cell)) return own;
     const std::uint64_t below = fit.own.measured_min_bytes - 1;
     Threshold limit;
