@@ -15,7 +15,7 @@ constexpr std::array kWorldSizes{2, 4, 8};
 constexpr int kFirstHidden = 128, kHiddenCount = 7; // powers of two: 128 … 8192
 constexpr int kTokenCount = 15;                     // powers of two: 1 … 16384
 constexpr int kNccl = 0, kOneshot = 4, kTwoshot = 5;
-constexpr int kNotMeasured = -1; // ours: no strategy, never to reach the engine
+constexpr int kNoCode = -1; // ours: no strategy, never to reach the engine
 
 struct Fusion {
     const char* name;
@@ -44,12 +44,18 @@ bool is_measured_at(const Cell& cell, std::uint64_t bytes) {
     return !range_known || (cell.measured_min_bytes <= bytes && bytes <= cell.measured_max_bytes);
 }
 
+/// Its twoshot takes a token a rank or more. That is checked of a strategy that it is told, not of its array's.
+bool can_be_twoshot(const CellKey& key, std::uint64_t bytes, std::int64_t hidden_dim) {
+    const std::uint64_t token_bytes = static_cast<std::uint64_t>(hidden_dim) * element_size(key.dtype);
+    return bytes >= token_bytes * static_cast<std::uint64_t>(key.world_size);
+}
+
 int code_of(const Claim& claim, std::uint64_t bytes, std::int64_t hidden_dim) {
-    if (claim.cell == nullptr || !is_measured_at(*claim.cell, bytes)) return kNotMeasured;
+    if (claim.cell == nullptr || !is_measured_at(*claim.cell, bytes)) return kNoCode;
     const std::string_view name = select_algorithm(*claim.cell, bytes, hidden_dim);
-    if (name == algorithm::not_measured) return kNotMeasured;
+    if (name == algorithm::not_measured) return kNoCode;
     if (name == algorithm::oneshot) return kOneshot;
-    if (name == algorithm::twoshot) return kTwoshot;
+    if (name == algorithm::twoshot) return can_be_twoshot(claim.cell->key, bytes, hidden_dim) ? kTwoshot : kNoCode;
     return kNccl;
 }
 
@@ -59,7 +65,7 @@ int agreed_code(std::span<const Claim> claims, const CellKey& key, std::uint64_t
     const int code = code_of(claims[0], bytes, hidden_dim);
     for (const Claim& claim : claims.subspan(1)) {
         if (code_of(claim, bytes, hidden_dim) == code) continue;
-        if (on_conflict == OnConflict::safer) return kNotMeasured;
+        if (on_conflict == OnConflict::safer) return kNoCode;
         throw InputError("emit tensorrt-llm",
                          "tables of " + claims[0].table->fingerprint.sku + " and " + claim.table->fingerprint.sku +
                              " share one array and differ at " + to_string(key) + ", " + std::to_string(bytes) + " B",
@@ -109,7 +115,8 @@ namespace crossover::tensorrt_llm {
 // [TP 2, 4, 8][fusion][hidden 128 ... 8192][tokens 1 ... 16384]. TensorRT-LLM truncates log2 to find the entry: hidden
 // 7168 reads 4096's row, 255 tokens read 128's column. Each entry is what the table says for the sizes at its own place.
 // 4 oneshot, 5 twoshot, 0 NCCL: measured, an unfused path is the fastest. -1: NOT MEASURED, as is every size outside of
-// the samples'. It is no strategy and does not mean NCCL; overlay() leaves such entries as TensorRT-LLM has them.
+// the samples', or twoshot for fewer tokens than ranks, which TensorRT-LLM's cannot do. It is no strategy and does not
+// mean NCCL; overlay() leaves such entries as TensorRT-LLM has them.
 inline constexpr int kNotMeasured = -1;
 using Strategies = int[3][4][7][15];
 

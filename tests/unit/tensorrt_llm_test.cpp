@@ -80,10 +80,11 @@ TEST_CASE("every entry is the table's choice at its own place; not measured stay
                             cell != nullptr && bytes >= cell->measured_min_bytes && bytes <= cell->measured_max_bytes;
                         const std::string_view name =
                             sampled ? select_algorithm(*cell, bytes) : algorithm::not_measured;
-                        const int expected = name == algorithm::not_measured ? -1
-                                             : name == "oneshot"             ? 4
-                                             : name == "twoshot"             ? 5
-                                                                             : 0;
+                        const bool too_few = name == "twoshot" && tokens < tp + 1; // fewer tokens than ranks
+                        const int expected = name == algorithm::not_measured || too_few ? -1
+                                             : name == "oneshot"                        ? 4
+                                             : name == "twoshot"                        ? 5
+                                                                                        : 0;
                         const Entry entry = at(entries, tp, fusion, hidden, tokens);
                         CHECK(entry.emitted == expected);
                         CHECK(entry.overlaid == (expected == -1 ? 77 : expected));
@@ -125,11 +126,21 @@ TEST_CASE("dtype decides which cells are read and how many bytes an entry has") 
                    "kStrategiesSM90");
     // float32 was measured at world size 8 only: oneshot up to 64 KiB = 2 tokens of 8192 × 4 B
     CHECK(at(entries, 2, 1, 6, 1).emitted == 4);
-    CHECK(at(entries, 2, 1, 6, 2).emitted == 5);
+    CHECK(at(entries, 2, 1, 6, 3).emitted == 5);
     CHECK(at(entries, 0, 1, 6, 1).emitted == -1);
     // hidden_dim 2048 has its own limits there, 16 KiB and 2 MiB: 2 and 256 tokens of 2048 × 4 B
     CHECK(at(entries, 2, 1, 4, 1).emitted == 4);
-    CHECK(at(entries, 2, 1, 4, 2).emitted == 5);
+    CHECK(at(entries, 2, 1, 4, 3).emitted == 5);
     CHECK(at(entries, 2, 1, 4, 8).emitted == 5);
     CHECK(at(entries, 2, 1, 5, 2).emitted == 4); // 4 tokens of 4096: the cell's 64 KiB
+}
+
+TEST_CASE("no twoshot for fewer tokens than ranks: TensorRT-LLM's cannot, and of its array does not check") {
+    Table table = test::empty_table("NVIDIA H200", "9.0");
+    table.cells = {test::measured_cell(8, 0, 1 << 20)};
+    const auto entries = entries_of(emit_tensorrt_llm(std::array{table}, {}), "kStrategiesSM90");
+    CHECK(at(entries, 2, 1, 6, 0).emitted == -1); // a token
+    CHECK(at(entries, 2, 1, 6, 2).emitted == -1); // 4 to 7
+    CHECK(at(entries, 2, 1, 6, 2).overlaid == 77);
+    CHECK(at(entries, 2, 1, 6, 3).emitted == 5); // 8 to 15
 }
