@@ -30,8 +30,9 @@ struct Limits {
 
 /// One entry of both dicts: what they hold and what a reader should know.
 struct Row {
-    Limits limits;
-    std::vector<std::string> notes;
+    Limits limits = {};
+    std::vector<std::string> notes = {};                           // in both
+    std::vector<std::string> fused_notes = {}, oneshot_notes = {}; // in one
 };
 
 using Capability = std::map<int, Row>; // by world size
@@ -45,30 +46,43 @@ std::string limit_text(const std::optional<std::uint64_t>& bytes) {
     return bytes ? std::to_string(*bytes) + " B" : "not measured";
 }
 
-std::vector<std::string> notes_on(const Cell& cell) {
-    std::vector<std::string> notes;
-    if (fused_limit_is_range_end(cell)) notes.push_back("not measured above");
+/// FlashInfer's twoshot refuses as many tokens as ranks or fewer, and vLLM asks it for all between the two limits.
+void add_note_on_twoshot(const CellKey& key, Row& row) {
+    const std::optional<std::uint64_t>& oneshot = row.limits.oneshot;
+    if (!oneshot || !(row.limits.fused > oneshot)) return; // without twoshot
+    constexpr std::uint64_t kWidestModel = 32768;
+    const std::uint64_t widest = *oneshot / static_cast<std::uint64_t>(key.world_size) / element_size(key.dtype);
+    if (widest >= kWidestModel) return;
+    row.oneshot_notes.push_back("WARNING: vLLM fails at " + std::to_string(key.world_size) + " tokens or fewer" +
+                                (widest == 0 ? "" : " of hidden_dim above " + std::to_string(widest)) +
+                                ": FlashInfer's twoshot takes more");
+}
+
+void add_notes_on(const Cell& cell, Row& row) {
+    if (fused_limit_is_range_end(cell) && fused_limit(cell) == row.limits.fused)
+        row.fused_notes.push_back("not measured above");
+    if (cell.oneshot && cell.oneshot->limited_by == LimitedBy::range && oneshot_limit(cell) == row.limits.oneshot)
+        row.oneshot_notes.push_back("not measured above");
     if (is_never_fused(cell) && cell.measured_min_bytes > 0)
-        notes.push_back("not measured below " + std::to_string(cell.measured_min_bytes) + " B");
-    for (const HiddenDimRow& row : cell.hidden_dims) {
-        const Cell model = for_hidden_dim(cell, row.hidden_dim);
-        notes.push_back("hidden_dim " + std::to_string(row.hidden_dim) + " by itself: fused " +
-                        limit_text(fused_limit(model)) + ", oneshot " + limit_text(oneshot_limit(model)));
+        row.fused_notes.push_back("not measured below " + std::to_string(cell.measured_min_bytes) + " B");
+    for (const HiddenDimRow& model_row : cell.hidden_dims) {
+        const Cell model = for_hidden_dim(cell, model_row.hidden_dim);
+        row.notes.push_back("hidden_dim " + std::to_string(model_row.hidden_dim) + " by itself: fused " +
+                            limit_text(fused_limit(model)) + ", oneshot " + limit_text(oneshot_limit(model)));
     }
     if (!limits_tell_all(cell))
-        notes.push_back("one cut instead of " + std::to_string(cell.intervals.size()) + " intervals");
-    return notes;
+        row.notes.push_back("one cut instead of " + std::to_string(cell.intervals.size()) + " intervals");
 }
 
 /// vLLM has one limit for all quant modes; says where this table has others.
-void note_other_quants(const Table& table, CellKey key, const Limits& limits, std::vector<std::string>& notes) {
-    const Quant chosen = key.quant;
+void add_notes_on_other_quants(const Table& table, const Cell& cell, Row& row) {
     for (const auto& quant : kQuants) {
+        CellKey key = cell.key;
         key.quant = quant.value;
-        const Cell* cell = find_cell(table, key);
-        if (quant.value == chosen || cell == nullptr || limits_of(cell) == limits) continue;
-        notes.push_back("quant " + std::string(quant.name) + ": fused " + limit_text(fused_limit(*cell)) +
-                        ", oneshot " + limit_text(oneshot_limit(*cell)));
+        const Cell* other = find_cell(table, key);
+        if (other == nullptr || limits_of(other) == limits_of(&cell)) continue;
+        row.notes.push_back("quant " + std::string(quant.name) + ": fused " + limit_text(fused_limit(*other)) +
+                            ", oneshot " + limit_text(oneshot_limit(*other)));
     }
 }
 
@@ -85,27 +99,28 @@ Limits safest(std::span<const Claim> claims) {
 }
 
 Row merge(std::span<const Claim> claims, const CellKey& key, OnConflict on_conflict) {
-    Row row{limits_of(claims[0].cell), {}};
     std::string claimed;
     bool differ = false;
     for (const Claim& claim : claims) {
         const Limits limits = limits_of(claim.cell);
-        differ |= limits != row.limits;
+        differ |= limits != limits_of(claims[0].cell);
         claimed += (claimed.empty() ? "" : "; ") + claim.table->fingerprint.sku + ": fused " +
                    limit_text(limits.fused) + ", oneshot " + limit_text(limits.oneshot);
-        if (claim.cell == nullptr) continue;
-        for (const std::string& note : notes_on(*claim.cell)) row.notes.push_back(note);
-        note_other_quants(*claim.table, key, limits, row.notes);
     }
-    if (!differ) return row;
-    if (on_conflict == OnConflict::refuse)
+    if (differ && on_conflict == OnConflict::refuse)
         throw InputError("emit vllm",
                          "tables of compute capability " + claims[0].table->fingerprint.compute_capability +
                              ", which is all that vLLM looks at, differ at world size " +
                              std::to_string(key.world_size) + " (" + claimed + ")",
                          "emit one table only, or pass --on-conflict safer");
-    row.limits = safest(claims);
-    row.notes.insert(row.notes.begin(), "the safer of " + claimed);
+    Row row{.limits = safest(claims)};
+    if (differ) row.notes.push_back("the safer of " + claimed);
+    for (const Claim& claim : claims) {
+        if (claim.cell == nullptr) continue;
+        add_notes_on(*claim.cell, row);
+        add_notes_on_other_quants(*claim.table, *claim.cell, row);
+    }
+    add_note_on_twoshot(key, row);
     return row;
 }
 
@@ -146,7 +161,8 @@ std::string dict(const std::string& name, const std::map<int, Capability>& capab
         for (const auto& [world_size, row] : rows) {
             const std::string world = std::to_string(world_size);
             const auto& limit = oneshot ? row.limits.oneshot : row.limits.fused;
-            for (const std::string& note : row.notes) out += kIndent + comment(world + ": " + note);
+            for (const auto* const notes : {&row.notes, oneshot ? &row.oneshot_notes : &row.fused_notes})
+                for (const std::string& note : *notes) out += kIndent + comment(world + ": " + note);
             if (!limit || (!oneshot && *limit == 0))
                 out += kIndent + comment(world + ": " + absence(row.limits, oneshot));
             else

@@ -138,6 +138,7 @@ TEST_CASE("zero, absent and the warning") {
     CHECK(none.find("# 8: fused is never the fastest") != std::string::npos);
     CHECK(none.find("# 8: not measured below 2048 B") != std::string::npos);
     CHECK(none.find("# 4: one cut instead of 5 intervals") != std::string::npos);
+    CHECK(none.find("# 8: WARNING") == std::string::npos); // nothing is fused there
     CHECK(none.find("# 2: quant fp8: fused 8388608 B, oneshot 0 B") != std::string::npos);
 
     const std::string fp8 = emit_vllm(std::array{table}, {.quant = Quant::fp8, .hidden_dims = {}});
@@ -166,10 +167,15 @@ TEST_CASE("notes say what one number does not, and no more") {
     table.cells.pop_back();
 
     Cell& cell = table.cells.front();
-    cell.oneshot->limited_by = LimitedBy::range; // below twoshot's
-    CHECK_FALSE(has("not measured above"));
-    cell.twoshot->limited_by = LimitedBy::range;
-    CHECK(has("# 2: not measured above"));
+    const std::string end = "        # 2: not measured above\n        2: ";
+    cell.twoshot->limited_by = LimitedBy::range; // said of the fused limit alone
+    CHECK(has(end + "8,"));
+    CHECK_FALSE(has(end + "1,"));
+    cell = test::measured_cell(2, 8 << 20, 8 << 20);
+    cell.oneshot->limited_by = LimitedBy::range;
+    const std::string text = emit_vllm(std::span(&table, 1), {});
+    CHECK(text.find(end + "8,") != text.rfind(end + "8,"));
+    cell = test::measured_cell(2, 1 << 20, 8 << 20);
     cell.intervals = {{0, 65536, "oneshot"},
                       {65537, 131072, "twoshot"},
                       {131073, 1 << 20, "oneshot"},
@@ -182,6 +188,25 @@ TEST_CASE("notes say what one number does not, and no more") {
     CHECK_FALSE(has("not measured below"));
 }
 
+TEST_CASE("where vLLM would ask FlashInfer's twoshot for as few tokens as there are ranks") {
+    Table table = test::empty_table("NVIDIA H200", "9.0");
+    const auto warning = [&](std::uint64_t oneshot, std::uint64_t twoshot, DType dtype = DType::bfloat16) {
+        table.cells = {test::measured_cell(8, oneshot, twoshot, Quant::none, dtype)};
+        const std::string text = emit_vllm(std::span(&table, 1), {.dtype = dtype, .hidden_dims = {}});
+        const auto at = text.find("WARNING");
+        return at == std::string::npos ? "" : text.substr(at, text.find('\n', at) - at);
+    };
+    CHECK(warning(131072, 1 << 20) == // 8 × 8192 × 2 bytes
+          "WARNING: vLLM fails at 8 tokens or fewer of hidden_dim above 8192: FlashInfer's twoshot takes more");
+    CHECK(warning(131071, 1 << 20).find("above 8191:") != std::string::npos);
+    CHECK(warning(131072, 1 << 20, DType::float32).find("above 4096:") != std::string::npos);
+    CHECK(warning(0, 1 << 20) == "WARNING: vLLM fails at 8 tokens or fewer: FlashInfer's twoshot takes more");
+    CHECK(warning(1 << 19, 1 << 20).empty()); // 8 × 32768 × 2 bytes: no model is wider
+    CHECK(warning((1 << 19) - 1, 1 << 20).find("above 32767:") != std::string::npos);
+    CHECK(warning(1 << 20, 1 << 20).empty()); // no twoshot
+    CHECK(warning(0, 0).empty());
+}
+
 TEST_CASE("tables of several capabilities share the dicts") {
     if (!test::has("python3 --version", "python3")) return;
     Table blackwell = table_with("NVIDIA GB300", {test::measured_cell(4, 4 << 20, 64 << 20)});
@@ -192,13 +217,14 @@ TEST_CASE("tables of several capabilities share the dicts") {
 
 TEST_CASE("two SKUs of one capability: the same, refused, or the safer of both") {
     if (!test::has("python3 --version", "python3")) return;
-    const Table h100 =
+    Table h100 =
         table_with("NVIDIA H100", {test::measured_cell(2, 1 << 20, 8 << 20), test::measured_cell(8, 1 << 19, 1 << 20)});
     Table h200 = h100;
     h200.fingerprint.sku = "NVIDIA H200";
     CHECK(python_value(emit_vllm(std::array{h100, h200}, {}), kFused) == "{90: {2: 8, 8: 1}}");
 
     h200.cells[0] = test::measured_cell(2, 1 << 21, 4 << 20);
+    h100.cells[0].twoshot->limited_by = LimitedBy::range; // no matter to H200's lower limit
     const std::string error = error_of(std::array{h100, h200});
     for (const char* part :
          {"compute capability 9.0", "world size 2", "NVIDIA H100: fused 8388608 B, oneshot 1048576 B",
@@ -210,6 +236,7 @@ TEST_CASE("two SKUs of one capability: the same, refused, or the safer of both")
     CHECK(python_value(both, kFused) == "{90: {2: 4, 8: 1}}");
     CHECK(python_value(both, kOneshot) == "{90: {2: 1, 8: 0.5}}");
     CHECK(both.find("# 2: the safer of NVIDIA H100: fused 8388608 B") != std::string::npos);
+    CHECK(both.find("not measured above") == std::string::npos);
     CHECK(python_value(emit_vllm(std::array{h200, h100}, safer), kFused) == "{90: {2: 4, 8: 1}}");
 
     h200.cells.pop_back(); // not measured on one: nothing is known to hold on both
