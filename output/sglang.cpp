@@ -3,15 +3,25 @@
 #include "output/limits.hpp"
 #include "tuner/error.hpp"
 
+#include <algorithm>
+
 namespace crossover {
 namespace {
 
-/// Above this FlashInfer silently runs twoshot where oneshot was asked for (its create_allreduce_fusion_workspace).
-constexpr std::uint64_t kFlashInferOneshotWorkspace = 2'145'386'496;
+/// The most that FlashInfer gives a buffer of oneshot. For calls that need more it runs twoshot, whatever was asked
+/// for.
+constexpr std::uint64_t kOneshotBuffer = 2'145'386'496;
 
-/// FlashInfer's workspace for a model: 3 × world × max_tokens × hidden × element size.
-std::uint64_t flashinfer_workspace(int world_size, std::uint64_t tokens, std::uint64_t token_bytes) {
-    return 3 * static_cast<std::uint64_t>(world_size) * tokens * token_bytes;
+/// What oneshot needs in one of its buffers: every rank's contribution.
+std::uint64_t oneshot_bytes(int world_size, std::uint64_t tokens, std::uint64_t token_bytes) {
+    return static_cast<std::uint64_t>(world_size) * tokens * token_bytes;
+}
+
+/// What FlashInfer allocates on each rank: three buffers for oneshot, and one of 2 bytes an element for twoshot.
+std::uint64_t flashinfer_workspace(int world_size, std::uint64_t tokens, std::int64_t hidden_dim, DType dtype) {
+    const auto elements = static_cast<std::uint64_t>(hidden_dim);
+    return 3 * std::min(oneshot_bytes(world_size, tokens, elements * element_size(dtype)), kOneshotBuffer) +
+           oneshot_bytes(world_size, tokens, elements * 2);
 }
 
 struct Dicts {
@@ -45,12 +55,13 @@ void add_entries(Dicts& dicts, const Cell& cell, const std::vector<std::int64_t>
     for (const std::int64_t hidden_dim : hidden_dims) {
         const std::uint64_t token_bytes = static_cast<std::uint64_t>(hidden_dim) * element_size(cell.key.dtype);
         const std::uint64_t tokens = fused_limit(for_hidden_dim(cell, hidden_dim)).value_or(0) / token_bytes;
-        const std::uint64_t workspace = flashinfer_workspace(cell.key.world_size, tokens, token_bytes);
+        const std::uint64_t workspace = flashinfer_workspace(cell.key.world_size, tokens, hidden_dim, cell.key.dtype);
         const std::string key = (hidden_dim == hidden_dims.front() ? "" : ", ") + std::to_string(hidden_dim) + ": ";
         dicts.tokens += key + std::to_string(tokens);
         dicts.workspace += key + std::to_string(workspace);
-        if (workspace > kFlashInferOneshotWorkspace)
-            notes += "; " + std::to_string(hidden_dim) + ": FlashInfer would run twoshot only";
+        if (oneshot_bytes(cell.key.world_size, tokens, token_bytes) > kOneshotBuffer)
+            notes += "; " + std::to_string(hidden_dim) + ": oneshot up to " +
+                     std::to_string(kOneshotBuffer / oneshot_bytes(cell.key.world_size, 1, token_bytes)) + " tokens";
     }
     dicts.tokens +=
         "},  # " + std::to_string(*fused) + " B" + (fused_limit_is_range_end(cell) ? ", not measured above" : "") +
@@ -58,7 +69,7 @@ void add_entries(Dicts& dicts, const Cell& cell, const std::vector<std::int64_t>
              ? ", not measured below " + std::to_string(cell.measured_min_bytes) + " B"
              : "") +
         own_limits(cell, hidden_dims) + (limits_tell_all(cell) ? "" : ", one cut for several intervals") + "\n";
-    dicts.workspace += "}," + (notes.empty() ? "" : "  # WARNING: workspace too large" + notes) + "\n";
+    dicts.workspace += "}," + (notes.empty() ? "" : "  # WARNING: oneshot's buffers hold no more" + notes) + "\n";
 }
 
 } // namespace
@@ -81,7 +92,8 @@ std::string emit_sglang(const Table& table, const EngineOptions& options) {
            "# world size: {hidden_dim: tokens}\n"
            "FUSED_ALLREDUCE_MAX_TOKENS: dict[int, dict[int, int]] = {\n" +
            dicts.tokens +
-           "}\n\n# world size: {hidden_dim: bytes of FlashInfer's workspace for so many tokens}\n"
+           "}\n\n# world size: {hidden_dim: bytes a rank of FlashInfer's workspace for so many tokens, without its "
+           "flags and rounding}\n"
            "FLASHINFER_WORKSPACE_BYTES: dict[int, dict[int, int]] = {\n" +
            dicts.workspace + "}\n";
 }
