@@ -210,10 +210,16 @@ TEST_CASE("the rules of SGLang, FlashInfer, TensorRT-LLM and of no fusion") {
     CHECK(chosen(automatic, "9.0", 16, 16384) == algorithm::not_measured);
 
     const Incumbent tensorrt = read("tensorrt-llm");
+    // 128 to 255 tokens read oneshot's last entry, 256 to 511 the last fused one.
     CHECK(chosen(tensorrt, "9.0", 4, 2 * kMiB) == "oneshot");
+    CHECK(chosen(tensorrt, "9.0", 4, 4 * kMiB - 16384) == "oneshot");
     CHECK(chosen(tensorrt, "9.0", 4, 4 * kMiB) == "twoshot");
-    CHECK(chosen(tensorrt, "9.0", 4, 4 * kMiB + 16384) == kUnfused);
+    CHECK(chosen(tensorrt, "9.0", 4, 8 * kMiB - 16384) == "twoshot");
+    CHECK(chosen(tensorrt, "9.0", 4, 8 * kMiB) == kUnfused);
+    CHECK(chosen(tensorrt, "8.0", 8, kMiB - 16384) == "oneshot"); // reads 9.0's array
     CHECK(chosen(tensorrt, "10.0", 8, 4 * kMiB) == "twoshot");
+    CHECK(chosen(tensorrt, "12.1", 8, 8 * kMiB) == kUnfused);
+    CHECK(chosen(tensorrt, "10.3", 8, 4 * kMiB - 16384) == "oneshot");
 
     CHECK(chosen(read("always-nccl"), "9.0", 8, 16384) == kNccl);
 }
