@@ -4,6 +4,7 @@
 #include "tuner/config.hpp"
 #include "tuner/error.hpp"
 #include "tuner/fit/incumbent.hpp"
+#include "tuner/read_file.hpp"
 #include "tuner/samples/run_record.hpp"
 
 #include <filesystem>
@@ -34,7 +35,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         const auto again = accepted(yaml, read_provenance);
         fuzz::require(again && to_yaml(*again) == yaml, "provenance.yaml keeps its record");
     }
-    accepted(text, is_incumbent);
+    accepted(text, [](const std::filesystem::path& path) {
+        return is_incumbent(read_file(path, "the text"), path.string());
+    });
     if (const auto incumbent = accepted(text, read_incumbent)) {
         const std::string choice =
             choose(*incumbent, "9.0", {.cell = {.world_size = 8}, .hidden_dim = 8192, .num_tokens = 64});

@@ -1,5 +1,7 @@
+#include "output/emit.hpp"
 #include "tests/support/command.hpp"
 #include "tests/support/synthetic.hpp"
+#include "tests/support/tables.hpp"
 #include "tuner/error.hpp"
 #include "tuner/fit/fit.hpp"
 #include "tuner/fit/incumbent.hpp"
@@ -289,6 +291,15 @@ TEST_CASE("evaluate tells the regret of several tables, and what it left out") {
     CHECK(all.status == 0);
     for (const std::string name : {"vLLM", "SGLang", "FlashInfer AUTO", "TensorRT-LLM", "always NCCL"})
         CHECK(has(all, name));
+
+    // A table or a rule may come through a pipe, which can be read once.
+    const std::string rules = CROSSOVER_SOURCE_DIR "/configs/incumbents/vllm.yaml";
+    for (const std::string& input : {rules, folder.write("table.yaml", emit_yaml(test::every_state()))}) {
+        const test::CommandResult piped =
+            test::run_command("cat " + input + " | " + CROSSOVER_BINARY + " evaluate --table /dev/stdin --samples " +
+                              (folder.path() / "samples.csv").string());
+        CHECK_MESSAGE(piped.status == 0, piped.output);
+    }
 
     // MoE samples are nothing to rules for all-reduces.
     for (Sample& each : measured) each.point.cell.pattern = Pattern::moe_dispatch_zipf;

@@ -53,6 +53,7 @@ TEST_CASE("report draws again what tune wrote") {
     const std::string beside = read_text(run.path("o/report.html"));
     for (const char* row : {"<tr><td>vLLM</td>", "<tr><td>o/table.yaml</td>", "<tr><td>this table</td>"})
         CHECK_MESSAGE(beside.find(row) != std::string::npos, row);
+    CHECK(run.run("report o --against /dev/stdin < o/table.yaml").status == 0);
 }
 
 TEST_CASE("report of input that cannot be used") {

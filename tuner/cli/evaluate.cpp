@@ -186,7 +186,8 @@ int run_evaluate(const std::vector<std::string>& arguments) {
         samples.insert(samples.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
     }
     std::vector<Evaluation> evaluations;
-    for (const fs::path& path : table_files(tables)) evaluations.push_back(evaluate(path, samples, skus));
+    for (const fs::path& path : table_files(tables))
+        evaluations.push_back(evaluate(read_contender(path), samples, skus));
     require_points(evaluations);
     const auto named = static_cast<std::size_t>(worst);
     std::cout << (values->count("json") != 0 ? json(evaluations, named) : markdown(evaluations, named));

@@ -2,7 +2,7 @@
 
 #include "output/emit.hpp"
 #include "tuner/error.hpp"
-#include "tuner/fit/incumbent.hpp"
+#include "tuner/read_file.hpp"
 
 #include <algorithm>
 
@@ -14,20 +14,26 @@ std::string count(std::int64_t number, const std::string& noun) {
     return std::to_string(number) + " " + noun + (number == 1 ? "" : "s");
 }
 
-Evaluation evaluate(const fs::path& path, std::span<const Sample> samples, const std::set<std::string>& skus) {
-    Evaluation evaluation{.name = path.string(), .source = path.string(), .report = {}, .remarks = {}};
-    if (is_incumbent(path)) {
-        const Incumbent incumbent = read_incumbent(path);
-        evaluation.name = incumbent.name;
+Contender read_contender(const fs::path& path) {
+    const std::string text = read_file(path, "the table"); // once: it may be a pipe
+    const std::string file = path.string();
+    if (is_incumbent(text, file)) return {.source = file, .what = parse_incumbent(text, file)};
+    return {.source = file, .what = parse_table(text, file)};
+}
+
+Evaluation evaluate(const Contender& contender, std::span<const Sample> samples, const std::set<std::string>& skus) {
+    Evaluation evaluation{.name = contender.source, .source = contender.source, .report = {}, .remarks = {}};
+    if (const auto* const incumbent = std::get_if<Incumbent>(&contender.what)) {
+        evaluation.name = incumbent->name;
         evaluation.report = regret_report(samples, [&](const std::string& compute_capability, const Point& point) {
-            return choose(incumbent, compute_capability, point);
+            return choose(*incumbent, compute_capability, point);
         });
-    } else {
-        const Table table = read_table(path);
-        evaluation.report = regret_report(samples, table.cells);
+    }
+    if (const auto* const table = std::get_if<Table>(&contender.what)) {
+        evaluation.report = regret_report(samples, table->cells);
         for (const std::string& sku : skus)
-            if (sku != table.fingerprint.sku)
-                evaluation.remarks.push_back("the table is of " + table.fingerprint.sku + ", the samples of " + sku);
+            if (sku != table->fingerprint.sku)
+                evaluation.remarks.push_back("the table is of " + table->fingerprint.sku + ", the samples of " + sku);
     }
     const RegretReport& report = evaluation.report;
     if (report.not_covered > 0)

@@ -1,6 +1,7 @@
 #pragma once
 /// Tables and engines' own rules by file, and what they lose on samples.
 
+#include "tuner/fit/incumbent.hpp"
 #include "tuner/fit/regret.hpp"
 
 #include <cstdint>
@@ -8,11 +9,21 @@
 #include <set>
 #include <span>
 #include <string>
+#include <variant>
 #include <vector>
 
 namespace crossover {
 
-/// One table, or engine's rule, and what it loses.
+/// A table or an engine's rule.
+struct Contender {
+    std::string source; // the file
+    std::variant<Table, Incumbent> what;
+};
+
+/// @throws InputError if `path` is neither a table nor an engine's rule
+Contender read_contender(const std::filesystem::path& path);
+
+/// What a contender loses.
 struct Evaluation {
     std::string name;
     std::string source; // the file
@@ -24,9 +35,7 @@ struct Evaluation {
 std::string count(std::int64_t number, const std::string& noun);
 
 /// @param skus  of the samples
-/// @throws InputError if `path` is neither a table nor an engine's rule
-Evaluation evaluate(const std::filesystem::path& path, std::span<const Sample> samples,
-                    const std::set<std::string>& skus);
+Evaluation evaluate(const Contender& contender, std::span<const Sample> samples, const std::set<std::string>& skus);
 
 /// The files that `names` stand for: a folder for its table.yaml, or else for all the .yaml in it. @throws InputError
 /// for a folder without any

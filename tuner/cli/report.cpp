@@ -86,7 +86,8 @@ int run_report(const std::vector<std::string>& arguments) {
     const auto [fitted, held_out] = split_samples(read_samples_of(table, files.samples), record);
     std::vector<NamedRegret> regrets;
     for (const fs::path& path : table_files(others)) {
-        Evaluation seen = evaluate(path, fitted, {}), unseen = evaluate(path, held_out, {});
+        const Contender other = read_contender(path);
+        Evaluation seen = evaluate(other, fitted, {}), unseen = evaluate(other, held_out, {});
         regrets.push_back(
             {.name = std::move(seen.name), .fitted = std::move(seen.report), .held_out = std::move(unseen.report)});
     }

@@ -75,14 +75,13 @@ bool matches(const std::vector<T>& wanted, const T& value) {
 
 } // namespace
 
-bool is_incumbent(const std::filesystem::path& path) {
-    const YAML::Node document = load_yaml(read_file(path, "the table"), path.string());
+bool is_incumbent(const std::string& text, const std::string& where) {
+    const YAML::Node document = load_yaml(text, where);
     return document.IsMap() && document["incumbent"].IsDefined();
 }
 
-Incumbent read_incumbent(const std::filesystem::path& path) {
-    const std::string file = path.string();
-    YamlMap map(load_yaml(read_file(path, "the incumbent"), file), file, "the incumbent");
+Incumbent parse_incumbent(const std::string& text, const std::string& where) {
+    YamlMap map(load_yaml(text, where), where, "the incumbent");
     Incumbent incumbent;
     incumbent.name = map.get<std::string>("incumbent");
     if (incumbent.name.empty()) map.fail(map.get_node("incumbent"), "`incumbent` is empty", "name the engine");
@@ -94,10 +93,14 @@ Incumbent read_incumbent(const std::filesystem::path& path) {
     map.find_word("unfused", std::array{Named<bool>{false, "fastest"}, Named<bool>{true, "nccl"}},
                   incumbent.unfused_is_nccl);
     const YAML::Node rules = map.get_node("rules");
-    for (const YAML::Node& node : map.find_sequence("rules")) incumbent.rules.push_back(parse_rule(node, file));
+    for (const YAML::Node& node : map.find_sequence("rules")) incumbent.rules.push_back(parse_rule(node, where));
     if (incumbent.rules.empty()) map.fail(rules, "`rules` is empty", "write at least one rule");
     map.finish();
     return incumbent;
+}
+
+Incumbent read_incumbent(const std::filesystem::path& path) {
+    return parse_incumbent(read_file(path, "the incumbent"), path.string());
 }
 
 std::string choose(const Incumbent& incumbent, const std::string& compute_capability, const Point& point) {

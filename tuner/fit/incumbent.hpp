@@ -49,10 +49,11 @@ struct Incumbent {
     std::vector<Rule> rules;
 };
 
-/// Whether a YAML file is one of these (has `incumbent`) and not a table.
-bool is_incumbent(const std::filesystem::path& path);
+/// Whether a YAML text is one of these (has `incumbent`) and not a table. `where` stands for the file in errors.
+bool is_incumbent(const std::string& text, const std::string& where);
 
 /// @throws InputError with file:line for malformed YAML, unknown or missing keys, units or words
+Incumbent parse_incumbent(const std::string& text, const std::string& where);
 Incumbent read_incumbent(const std::filesystem::path& path);
 
 /// `oneshot`, `twoshot`, `unfused` or `nccl` (kUnfused, kNccl of regret.hpp) or `not_measured`.
