@@ -20,12 +20,25 @@ using Migration = void (*)(YAML::Node& document);
 constexpr std::span<const Migration> kMigrations{};
 static_assert(kMigrations.size() == kTableSchemaVersion - 1);
 
+/// Says so where it is another file of Crossover's, by a key that only these have.
+void refuse_other_files(YamlMap& map) {
+    struct Other {
+        const char *key, *what, *remedy;
+    };
+    constexpr Other kRun{"gpus", "the provenance.yaml of a run", "name the table.yaml beside it"};
+    constexpr Other kOthers[] = {kRun,
+                                 {"config", kRun.what, kRun.remedy},
+                                 {"sweep", "a config", "name a table.yaml that `crossover tune` wrote"},
+                                 {"incumbent", "an engine's rule", "only `evaluate` and `report --against` take one"}};
+    for (const Other& other : kOthers)
+        if (map.find_node(other.key))
+            map.fail(map.node(), "is " + std::string(other.what) + ", no table", other.remedy);
+}
+
 void migrate(YAML::Node& document, const std::string& file) {
     YamlMap map(document, file, "the table");
     const bool has_maker = map.find_node("crossover_version").has_value(); // no misspelt schema_version
-    for (const char* key : {"gpus", "config"})
-        if (map.find_node(key) && !map.find_node("schema_version"))
-            map.fail(document, "is the provenance.yaml of a run, no table", "name the table.yaml beside it");
+    if (!map.find_node("schema_version")) refuse_other_files(map);
     const int version = map.get<int>("schema_version");
     if (version > kTableSchemaVersion)
         map.fail(map.get_node("schema_version"),

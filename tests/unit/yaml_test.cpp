@@ -232,6 +232,8 @@ TEST_CASE("what is not a table at all") {
     for (const char* key : {"gpus", "config"})
         CHECK(error_of("crossover_version: 0.1.0\nsku: X\n" + std::string(key) + ": 4\n") ==
               "t.yaml:1: is the provenance.yaml of a run, no table; name the table.yaml beside it");
+    CHECK(error_of("sweep:\n  name: x\n").starts_with("t.yaml:1: is a config, no table; "));
+    CHECK(error_of("# vLLM\nincumbent: vLLM\n").starts_with("t.yaml:2: is an engine's rule, no table; "));
     const std::string table = emit_yaml(test::every_state());
     check_error(table + "---\n# more\nsku: Y\n", "sku: Y", "a second YAML document");
     CHECK(error_of(table + "---\n").find("a second YAML document") != std::string::npos);
