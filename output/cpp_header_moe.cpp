@@ -62,19 +62,48 @@ std::string limit_literal(const Cell& cell) {
     return cell.onset->min_bytes ? bytes_literal(*cell.onset->min_bytes) : "kNever";
 }
 
-std::string cases(const Table& table, const Operation& operation) {
-    std::string out;
-    for (const Cell& cell : table.cells) {
-        if (!operation.is_of(cell.key.pattern)) continue;
-        out.append("    case detail::key(").append(std::to_string(cell.key.world_size));
-        out.append(", DType::").append(to_string(cell.key.dtype));
-        out.append(", Quant::").append(to_string(cell.key.quant));
-        out.append(", Distribution::").append(to_string(distribution_of(cell.key.pattern)));
-        out.append("): return ").append(limit_literal(cell)).append(";");
-        if (!cell.baseline.empty()) out.append(" // against ").append(comment_line(cell.baseline));
-        out += '\n';
-    }
-    return out;
+std::string case_of(const CellKey& key) {
+    std::string out = "    case detail::key(" + std::to_string(key.world_size);
+    out.append(", DType::").append(to_string(key.dtype));
+    out.append(", Quant::").append(to_string(key.quant));
+    out.append(", Distribution::").append(to_string(distribution_of(key.pattern)));
+    return out + "):";
+}
+
+std::string cell_case(const Cell& cell) {
+    std::string out = case_of(cell.key) + " return " + limit_literal(cell) + ";";
+    if (!cell.baseline.empty()) out.append(" // against ").append(comment_line(cell.baseline));
+    return out + "\n";
+}
+
+/// The rows of single hidden_dims; nothing for a cell without.
+std::string rows_case(const Cell& cell) {
+    if (cell.hidden_dims.empty()) return "";
+    std::string out = case_of(cell.key) + "\n";
+    for (const HiddenDimRow& row : cell.hidden_dims)
+        out += "        if (hidden_dim == " + std::to_string(row.hidden_dim) + ") return " +
+               limit_literal(for_hidden_dim(cell, row.hidden_dim)) + ";\n";
+    return out + "        break;\n";
+}
+
+/// The operation's lookup, for any model or for one of a hidden_dim; `first`: a parameter before the others.
+std::string function_head(const Operation& operation, const std::string& first, bool of_model) {
+    return std::string("constexpr std::optional<std::uint64_t> ") + operation.name + "(" + first +
+           "\n    [[maybe_unused]] int world_size, " + (of_model ? "[[maybe_unused]] std::int64_t hidden_dim, " : "") +
+           "[[maybe_unused]] " + operation.keys + ") noexcept {\n";
+}
+
+/// A call of it with the parameters' names.
+std::string call_of(const Operation& operation, bool of_model) {
+    const bool quantized = std::string_view(operation.quant) == "quant";
+    return std::string(operation.name) + "(world_size, " + (of_model ? "hidden_dim, " : "") + "distribution, dtype" +
+           (quantized ? ", quant" : "") + ")";
+}
+
+/// A switch over the cell's key; what has no case goes on to `otherwise`.
+std::string key_switch(const Operation& operation, const std::string& cases, const std::string& otherwise) {
+    return std::string("    switch (detail::key(world_size, dtype, ") + operation.quant + ", distribution)) {\n" +
+           cases + "    default: " + otherwise + ";\n    }\n";
 }
 
 } // namespace
@@ -84,28 +113,34 @@ std::string moe_header_common(std::span<const Table> tables) { return has_moe(ta
 std::string moe_header_functions(const Table& table) {
     if (!has_moe(std::span(&table, 1))) return "";
     std::string out;
-    for (const Operation& operation : kOperations)
-        out += "\n" + std::string(operation.comment) + "constexpr std::optional<std::uint64_t> " + operation.name +
-               "(\n    [[maybe_unused]] int world_size, [[maybe_unused]] " + operation.keys + ") noexcept {\n" +
-               "    switch (detail::key(world_size, dtype, " + operation.quant + ", distribution)) {\n" +
-               cases(table, operation) + "    default: return std::nullopt;\n    }\n}\n";
+    for (const Operation& operation : kOperations) {
+        std::string cells, rows;
+        for (const Cell& cell : table.cells) {
+            if (!operation.is_of(cell.key.pattern)) continue;
+            cells += cell_case(cell);
+            rows += rows_case(cell);
+        }
+        out += "\n" + std::string(operation.comment) + function_head(operation, "", false) +
+               key_switch(operation, cells, "return std::nullopt") + "}\n" + function_head(operation, "", true) +
+               (rows.empty() ? "" : key_switch(operation, rows, "break")) + "    return " + call_of(operation, false) +
+               ";\n}\n";
+    }
     return out;
 }
 
 std::string moe_header_sku_lookups(std::span<const Table> tables, std::span<const std::string> namespaces) {
     if (!has_moe(tables)) return "";
     std::string out;
-    for (const Operation& operation : kOperations) {
-        const bool quantized = std::string_view(operation.quant) == "quant";
-        out += "\n" + std::string(operation.comment) + "constexpr std::optional<std::uint64_t> " + operation.name +
-               "(Sku sku,\n    [[maybe_unused]] int world_size, [[maybe_unused]] " + operation.keys +
-               ") noexcept {\n    switch (sku) {\n";
-        for (std::size_t i = 0; i < tables.size(); ++i)
-            if (has_moe(tables.subspan(i, 1)))
-                out += "    case Sku::" + namespaces[i] + ": return " + namespaces[i] + "::" + operation.name +
-                       "(world_size, distribution, dtype" + (quantized ? ", quant" : "") + ");\n";
-        out += "    default: return std::nullopt;\n    }\n}\n";
-    }
+    for (const Operation& operation : kOperations)
+        for (const bool of_model : {false, true}) {
+            out += (of_model ? "" : "\n" + std::string(operation.comment)) +
+                   function_head(operation, "Sku sku,", of_model) + "    switch (sku) {\n";
+            for (std::size_t i = 0; i < tables.size(); ++i)
+                if (has_moe(tables.subspan(i, 1)))
+                    out += "    case Sku::" + namespaces[i] + ": return " + namespaces[i] +
+                           "::" + call_of(operation, of_model) + ";\n";
+            out += "    default: return std::nullopt;\n    }\n}\n";
+        }
     return out;
 }
 

@@ -204,7 +204,12 @@ TEST_CASE("the HTML report shows the limit and the curves") {
 }
 
 TEST_CASE("the header says it, alone and beside another GPU's") {
-    const Table h200 = moe_table(), b200 = test::empty_table("NVIDIA B200", "10.0");
+    Table h200 = moe_table();
+    const Table b200 = test::empty_table("NVIDIA B200", "10.0");
+    // Of the dispatch at 8 ranks and of the combine, one hidden_dim has a limit of its own: 12345, and never.
+    for (const std::size_t cell : {1, 2})
+        h200.cells[cell].hidden_dims = {{.hidden_dim = 7168, .onset = Onset{}, .baseline = "nccl_allreduce_slice"}};
+    h200.cells[1].hidden_dims[0].onset->min_bytes = 12345;
     const std::uint64_t onset = *h200.cells[1].onset->min_bytes;
     const std::string zipf_at_8 = "quantize_before_gather_min_bytes(8, Distribution::zipf) == " + std::to_string(onset);
     const test::TemporaryFolder folder;
@@ -218,14 +223,20 @@ TEST_CASE("the header says it, alone and beside another GPU's") {
             CHECK_MESSAGE(result.status == 0, compiler, " ", result.output);
         }
     };
-    compile("one", emit_cpp_header(std::span(&h200, 1)),
-            "static_assert(" + zipf_at_8 +
-                ");\n"
-                "static_assert(quantize_before_gather_min_bytes(2, Distribution::zipf) == kNever);\n"
-                "static_assert(!quantize_before_gather_min_bytes(2));\n"
-                "static_assert(reduce_scatter_min_bytes(8) == 0u);\n"
-                "static_assert(!reduce_scatter_min_bytes(8, Distribution::zipf));\n"
-                "static_assert(!oneshot_max_bytes(8));\n");
+    compile(
+        "one", emit_cpp_header(std::span(&h200, 1)),
+        "static_assert(" + zipf_at_8 +
+            ");\n"
+            "static_assert(quantize_before_gather_min_bytes(2, Distribution::zipf) == kNever);\n"
+            "static_assert(!quantize_before_gather_min_bytes(2));\n"
+            "static_assert(reduce_scatter_min_bytes(8) == 0u);\n"
+            "static_assert(!reduce_scatter_min_bytes(8, Distribution::zipf));\n"
+            "static_assert(quantize_before_gather_min_bytes(8, 7168, Distribution::zipf) == 12345u);\n"
+            "static_assert(quantize_before_gather_min_bytes(8, 4096, Distribution::zipf) != 12345u);\n"
+            "static_assert(quantize_before_gather_min_bytes(2, 7168, Distribution::zipf) == kNever);\n"
+            "static_assert(reduce_scatter_min_bytes(8, 7168) == kNever && reduce_scatter_min_bytes(8, 4096) == 0u);\n"
+            "static_assert(!reduce_scatter_min_bytes(4, 7168));\n"
+            "static_assert(!oneshot_max_bytes(8));\n");
     const std::array tables{h200, b200};
     std::string by_sku = zipf_at_8;
     by_sku.insert(by_sku.find('(') + 1, "Sku::nvidia_h200, ");
@@ -233,6 +244,8 @@ TEST_CASE("the header says it, alone and beside another GPU's") {
             "static_assert(" + by_sku +
                 ");\n"
                 "static_assert(!reduce_scatter_min_bytes(Sku::nvidia_b200, 8));\n"
+                "static_assert(!reduce_scatter_min_bytes(Sku::nvidia_b200, 8, 7168));\n"
+                "static_assert(reduce_scatter_min_bytes(Sku::nvidia_h200, 8, 7168) == kNever);\n"
                 "static_assert(!reduce_scatter_min_bytes(Sku::unknown, 8));\n");
     CHECK(emit_cpp_header(std::span(&b200, 1)).find("Distribution") == std::string::npos);
 }
