@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <sstream>
 #include <string>
 
 using namespace crossover;
@@ -193,7 +194,7 @@ TEST_CASE("vLLM communicators: plain all-reduce, every communicator under a name
                                          "symm_mem_two_shot", "flashinfer_trtllm", "flashinfer_mnnvl"});
 }
 
-TEST_CASE("FlashInfer: columns by position, spread over replays, kernels outside the table") {
+TEST_CASE("FlashInfer: columns by name, spread over replays, kernels outside the table") {
     const Imported imported = import_text(ImportFormat::flashinfer, read("import/flashinfer.csv"), "NVIDIA H200");
     const std::vector<Sample>& samples = imported.samples;
     const Sample oneshot = find(samples, cell(8), 16, "oneshot");
@@ -213,6 +214,27 @@ TEST_CASE("FlashInfer: columns by position, spread over replays, kernels outside
     CHECK(find(samples, plain, 16, "mnnvl_oneshot").status == SampleStatus::skipped);
     REQUIRE(imported.notes.size() == 1);
     CHECK(imported.notes.front() == "results: 1 row(s) of routine `rmsnorm` left out");
+}
+
+TEST_CASE("FlashInfer: a version with other columns, in another order") {
+    // Of each row: routine, the last 60 columns, and a new one before the first 85.
+    const auto reordered = [](const std::string& line) {
+        std::vector<std::string> fields;
+        std::istringstream in(line);
+        for (std::string field; std::getline(in, field, ',');) fields.push_back(field);
+        fields.resize(145);
+        std::string out = fields[0];
+        for (std::size_t i = 85; i < 145; ++i) out += "," + fields[i];
+        out += ",new";
+        for (std::size_t i = 1; i < 85; ++i) out += "," + fields[i];
+        return out + "\n";
+    };
+    const std::string text = read("import/flashinfer.csv");
+    std::string other;
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) other += reordered(line);
+    const auto samples = import_text(ImportFormat::flashinfer, text, "NVIDIA H200").samples;
+    CHECK(import_text(ImportFormat::flashinfer, other, "NVIDIA H200").samples == samples);
 }
 
 TEST_CASE("TensorRT-LLM: both layouts") {

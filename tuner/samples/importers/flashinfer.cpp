@@ -2,43 +2,40 @@
 #include "tuner/error.hpp"
 #include "tuner/samples/importers/result_file.hpp"
 
+#include <algorithm>
 #include <map>
 #include <optional>
 
 namespace crossover::importers {
 namespace {
 
-/// Columns by position: five names stand twice in the header.
-constexpr std::size_t kColumns = 145;
-enum Column : std::size_t {
-    routine = 0,
-    median_time = 1,
-    std_time = 2,
-    backend = 5,
-    resolved_backend = 6,
-    num_tokens = 28,
-    pattern = 59,
-    hidden_size = 126,
-    input_dtype = 127,
-};
-/// A word in the header's name, to notice that columns have moved.
-struct Landmark {
-    std::size_t column;
-    std::string_view word;
-};
-constexpr Landmark kLandmarks[] = {{median_time, "median"}, {std_time, "std"},       {num_tokens, "tokens"},
-                                   {pattern, "pattern"},    {hidden_size, "hidden"}, {input_dtype, "dtype"}};
+constexpr std::size_t kRoutine = 0; // the column by which a header is known
 
-void check_header(const CsvRow& header, const Place& place) {
-    if (header.fields.size() != kColumns || lower(header.fields[routine]) != "routine")
-        place.fail("is not a FlashInfer benchmark CSV of " + std::to_string(kColumns) + " columns (it has " +
-                       std::to_string(header.fields.size()) + ")",
-                   "give the --output_path of flashinfer_benchmark.py, header included; see --from");
-    for (const auto& [column, word] : kLandmarks)
-        if (header.fields[column].find(word) == std::string::npos)
-            place.fail("column " + std::to_string(column) + " is " + shown(header.fields[column]) + ", not " +
-                           std::string(word),
-                       "this FlashInfer version orders its columns in another way: move them back");
+/// Where a file keeps what. FlashInfer's versions have other columns beside these and in another order; five names, of
+/// which num_tokens is one, stand twice, with one value.
+struct Columns {
+    std::size_t median_time, std_time, backend, resolved_backend, num_tokens, pattern, hidden_size, input_dtype;
+    std::size_t count;
+};
+
+Columns columns_of(const CsvRow& header, const Place& place) {
+    const auto column = [&](std::string_view name) {
+        const auto found = std::find(header.fields.begin(), header.fields.end(), name);
+        if (found == header.fields.end())
+            place.fail("is not a CSV of FlashInfer's benchmark: it has no column `" + std::string(name) + "`",
+                       "give the --output_path of flashinfer_benchmark.py, header included; see --from");
+        return static_cast<std::size_t>(found - header.fields.begin());
+    };
+    if (column("routine") != kRoutine) place.fail("`routine` is not its first column", "move it back");
+    return {.median_time = column("median_time"),
+            .std_time = column("std_time"),
+            .backend = column("backend"),
+            .resolved_backend = column("resolved_backend"),
+            .num_tokens = column("num_tokens"),
+            .pattern = column("pattern"),
+            .hidden_size = column("hidden_size"),
+            .input_dtype = column("input_dtype"),
+            .count = header.fields.size()};
 }
 
 struct Fusion {
@@ -58,8 +55,8 @@ std::optional<Fusion> parse_fusion(std::string_view name) {
 }
 
 /// "trtllm_ar_residual_rmsnorm_oneshot" → "oneshot"; the last word says what was forced, if anything.
-std::string_view strategy_of(const CsvRow& row) {
-    for (const Column column : {resolved_backend, backend})
+std::string_view strategy_of(const CsvRow& row, const Columns& columns) {
+    for (const std::size_t column : {columns.resolved_backend, columns.backend})
         for (const std::string_view strategy : {algorithm::oneshot, algorithm::twoshot})
             if (row.fields[column].ends_with(strategy)) return strategy;
     return "auto";
@@ -85,37 +82,38 @@ void name_flashinfer_kernel(ResultRow& row, std::string_view backend, std::strin
 ResultFile read_flashinfer(std::string_view text, const std::string& file, const ImportOptions& options) {
     ResultFile result;
     std::map<std::string, int> other_routines;
+    Columns columns{};
     int block = -1;
     for (const CsvRow& row : split_csv(text, file)) {
         const Place place{file, row.line};
-        if (block < 0 || lower(row.fields[routine]) == "routine") {
-            check_header(row, place);
+        if (block < 0 || row.fields[kRoutine] == "routine") {
+            columns = columns_of(row, place);
             ++block;
             continue;
         }
         // More are fine: older versions did not quote the command line in the last column.
-        if (row.fields.size() < kColumns)
-            place.fail("has " + std::to_string(row.fields.size()) + " of " + std::to_string(kColumns) + " columns",
+        if (row.fields.size() < columns.count)
+            place.fail("has " + std::to_string(row.fields.size()) + " of " + std::to_string(columns.count) + " columns",
                        "the file may be cut off: take the row out or run it again");
-        if (row.fields[routine] != "allreduce_fusion") {
-            ++other_routines[row.fields[routine]];
+        if (row.fields[kRoutine] != "allreduce_fusion") {
+            ++other_routines[row.fields[kRoutine]];
             continue;
         }
         if (!options.world_size)
             throw InputError("--world-size", file + " does not say it", "give the number of GPUs it ran on");
-        const auto fusion = parse_fusion(row.fields[pattern]);
+        const auto fusion = parse_fusion(row.fields[columns.pattern]);
         if (!fusion)
-            place.fail("pattern is " + shown(row.fields[pattern]),
+            place.fail("pattern is " + shown(row.fields[columns.pattern]),
                        "expected allreduce, ar_residual_rmsnorm or one of its quantized forms");
         ResultRow found{.line = row.line,
                         .block = block,
-                        .point = place.point(fusion->pattern, place.dtype(row.fields[input_dtype]), fusion->quant,
-                                             std::to_string(*options.world_size), row.fields[hidden_size],
-                                             row.fields[num_tokens]),
-                        .time = row.fields[median_time],
-                        .deviation = row.fields[std_time]};
-        name_flashinfer_kernel(found, row.fields[backend].substr(0, row.fields[backend].find('_')), strategy_of(row),
-                               options, place);
+                        .point = place.point(fusion->pattern, place.dtype(row.fields[columns.input_dtype]),
+                                             fusion->quant, std::to_string(*options.world_size),
+                                             row.fields[columns.hidden_size], row.fields[columns.num_tokens]),
+                        .time = row.fields[columns.median_time],
+                        .deviation = row.fields[columns.std_time]};
+        const std::string& backend = row.fields[columns.backend];
+        name_flashinfer_kernel(found, backend.substr(0, backend.find('_')), strategy_of(row, columns), options, place);
         if (found.out_of_table.empty()) found.out_of_table = fusion->out_of_table;
         result.rows.push_back(std::move(found));
     }
