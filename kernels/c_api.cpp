@@ -168,8 +168,11 @@ crossover_status crossover_default_launch(const crossover_workspace* workspace, 
         require(workspace, "workspace");
         require(call, "call");
         require(launch, "launch");
-        const LaunchParameters chosen =
-            default_launch_of(*workspace, converted<Fused, 2>(algorithm, "algorithm"), call_of(*call));
+        const auto fused = converted<Fused, 2>(algorithm, "algorithm");
+        const FusedAllReduce request = call_of(*call);
+        const LaunchParameters chosen = default_launch_of(*workspace, fused, request);
+        if (const auto reason = unsupported(fused, request, workspace->workspace, chosen))
+            return failure(CROSSOVER_UNSUPPORTED, *reason);
         *launch = {.cluster_size = chosen.cluster_size,
                    .clusters = chosen.clusters,
                    .threads = chosen.threads,

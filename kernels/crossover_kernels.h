@@ -61,7 +61,7 @@ typedef struct {
     void* output;             /* none: [num_tokens, hidden_dim] of dtype; fp8: bytes; fp4: half that */
     void* output_scales;      /* fp4: e4m3, num_tokens × hidden_dim/16, padded to 128 × 4 tiles if swizzled */
     const float* quant_scale; /* device scalar; fp8: value = code × scale; fp4: the global scale */
-    float eps;
+    float eps;                /* of the norm: added to a row's mean square, e.g. 1e-6f */
 } crossover_call;
 
 /* How a launch is cut up; the same on all ranks. From a table, or crossover_default_launch(). */
@@ -71,7 +71,7 @@ typedef struct {
     int threads;        /* per CTA: a multiple of 32, at most 512 */
     int push_ahead;     /* a row is sent this many iterations before it is summed */
     int consume_behind; /* twoshot: a row is normed this many iterations after it is summed */
-    int pdl;            /* not 0: programmatic dependent launch */
+    int pdl;            /* not 0: programmatic dependent launch, with which a table's launches were measured */
 } crossover_launch;
 
 typedef struct crossover_workspace crossover_workspace;
@@ -93,7 +93,8 @@ crossover_status crossover_workspace_from_pointers(int rank, int world_size, voi
 /* One made from an ncclComm_t is destroyed by all ranks together. Null is allowed. */
 void crossover_workspace_destroy(crossover_workspace* workspace);
 
-/* Good on H200 for this shape, and within this workspace. */
+/* Good on H200 for this shape, and within this workspace: what crossover_fused_allreduce() takes without a launch.
+ * CROSSOVER_UNSUPPORTED where that would refuse the call, which is to be complete, pointers included. */
 crossover_status crossover_default_launch(const crossover_workspace* workspace, crossover_algorithm algorithm,
                                           const crossover_call* call, crossover_launch* launch);
 
@@ -103,7 +104,7 @@ crossover_status crossover_fused_allreduce(const crossover_workspace* workspace,
                                            cudaStream_t stream);
 
 /* Waits for the stream. CROSSOVER_TIMEOUT, and who waited for whom, if a wait on the device has run into its limit of
- * 2 s since the workspace was made. */
+ * 2 s since the workspace was made. All ranks then destroy it and make another. */
 crossover_status crossover_check(const crossover_workspace* workspace, cudaStream_t stream);
 
 #ifdef __cplusplus

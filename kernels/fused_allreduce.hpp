@@ -82,7 +82,7 @@ std::optional<WaitTimeout> read_timeout(const Workspace& workspace, cudaStream_t
 std::optional<std::string> unsupported(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
                                        const LaunchParameters& launch);
 
-/// A launch that is good on H200 for this shape and fits the workspace.
+/// A launch that is good on H200 for this shape and fits the workspace; any for a call that unsupported() refuses.
 LaunchParameters default_launch(Fused algorithm, const FusedAllReduce& call, const Workspace& workspace,
                                 int multiprocessors, int compute_capability_major);
 

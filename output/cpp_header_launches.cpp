@@ -30,7 +30,8 @@ constexpr const char* kLaunchArguments =
 std::string launch_header_functions(const Table& table) {
     std::string cases;
     for (const Cell& cell : table.cells) cases += launches_case(cell);
-    std::string out = "// How to launch our kernels for this shape; std::nullopt: as they would by themselves.\n"
+    std::string out = "// How to launch our kernels for this shape, by programmatic dependent launch (pdl);\n"
+                      "// std::nullopt: as they would by themselves.\n"
                       "constexpr std::optional<LaunchParameters> launch_parameters(";
     if (cases.empty()) { // the arguments decide nothing
         out += "int, Algorithm, std::uint64_t, std::int64_t, DType = DType::bfloat16,\n    Quant = Quant::none, "

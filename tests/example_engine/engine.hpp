@@ -1,6 +1,7 @@
 #pragma once
-/// How a serving engine uses an emitted oneshot_thresholds.h: it sizes its workspace once, when a model is loaded, and
-/// chooses the kernel for every call. C++17 and no other part of Crossover, as in an engine's own tree.
+/// How a serving engine uses an emitted oneshot_thresholds.h of several GPUs, which are looked up by name: it sizes its
+/// workspace once, when a model is loaded, and chooses the kernel for every call. C++17 and no other part of Crossover,
+/// as in an engine's own tree.
 
 #include "oneshot_thresholds.h"
 

@@ -115,6 +115,13 @@ TEST_CASE("what cannot be run is said before anything is enqueued") {
         CHECK(status_of([](crossover_call& call) { call.input = nullptr; }) == CROSSOVER_UNSUPPORTED);
         CHECK(status_of([](crossover_call& call) { call.dtype = static_cast<crossover_dtype>(3); }) ==
               CROSSOVER_INVALID);
+        crossover_launch launch{};
+        crossover_call shape_alone = tensors.call();
+        shape_alone.input = nullptr; // no launch is chosen for it, so none is told
+        CHECK(crossover_default_launch(owned.workspace, CROSSOVER_ONESHOT, &shape_alone, &launch) ==
+              CROSSOVER_UNSUPPORTED);
+        CHECK(std::string(crossover_last_error()) == "input or output is null");
+        CHECK(launch.threads == 0);
         CHECK(crossover_fused_allreduce(nullptr, CROSSOVER_ONESHOT, nullptr, nullptr, nullptr) == CROSSOVER_INVALID);
         CHECK(crossover_check(owned.workspace, stream.get()) == CROSSOVER_OK);
     });
