@@ -43,13 +43,17 @@ inline bool is_never_fused(const Cell& cell) { return fused_limit(cell) == std::
 
 /// Whether the two limits say all that the intervals say: no baseline below the fused limit, no oneshot above its own.
 inline bool limits_tell_all(const Cell& cell) {
+    // No message has 0 bytes, where an algorithm's interval begins that has none below it.
+    const auto begins_above = [](const Interval& interval, std::optional<std::uint64_t> limit) {
+        return interval.min_bytes > limit.value_or(0) || limit.value_or(0) == 0;
+    };
     return std::all_of(cell.intervals.begin(), cell.intervals.end(), [&](const Interval& interval) {
         if (interval.algorithm == algorithm::oneshot)
             return interval.max_bytes && interval.max_bytes <= oneshot_limit(cell);
         if (interval.algorithm == algorithm::twoshot)
             return interval.max_bytes && interval.max_bytes <= twoshot_limit(cell) &&
-                   interval.min_bytes > oneshot_limit(cell).value_or(0);
-        return interval.min_bytes > fused_limit(cell).value_or(0) || fused_limit(cell).value_or(0) == 0;
+                   begins_above(interval, oneshot_limit(cell));
+        return begins_above(interval, fused_limit(cell));
     });
 }
 

@@ -182,7 +182,10 @@ TEST_CASE("notes say what one number does not, and no more") {
                       {(1 << 20) + 1, 8 << 20, "twoshot"},
                       {(8 << 20) + 1, std::nullopt, "nccl_fused_norm"}};
     CHECK(has("# 2: one cut instead of 5 intervals"));
+    cell = test::measured_cell(2, 0, 8 << 20); // twoshot from the start on
+    CHECK_FALSE(has("one cut"));
     cell = test::measured_cell(2, 0, 0);
+    CHECK_FALSE(has("one cut"));
     CHECK(has("# 2: not measured below 4096 B"));
     cell.measured_min_bytes = 0; // a table that does not say it
     CHECK_FALSE(has("not measured below"));
