@@ -7,7 +7,7 @@
 namespace crossover {
 
 bool is_compute_capability(std::string_view text) {
-    static const std::regex kCapability("[0-9]+\\.[0-9]");
+    static const std::regex kCapability("[0-9]{1,3}\\.[0-9]");
     return std::regex_match(text.begin(), text.end(), kCapability);
 }
 

@@ -85,6 +85,7 @@ TEST_CASE("the schema and the reader refuse the same") {
         edited("\"sku\": \"NVIDIA H200\"", "\"sku\": \"\""),
         edited("\"sku\"", "\"gpu\""),
         edited("\"9.0\"", "\"sm_90\""),
+        edited("\"9.0\"", "\"1234567890.0\""),
         edited("\"nvswitch\"", "\"ethernet\""),
         edited("\"multicast\": false", "\"multicast\": \"maybe\""),
         edited("\"nodes\": 1", "\"nodes\": 0"),
