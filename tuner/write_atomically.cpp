@@ -69,15 +69,16 @@ void write_atomically(const std::filesystem::path& path, std::string_view text) 
         throw InputError(path.string(), what + ": " + std::generic_category().message(error),
                          "name a file in an existing folder that you may write to");
     };
-    std::error_code ignored;
+    struct stat existing {};
+    const bool exists = ::stat(path.c_str(), &existing) == 0; // of what a link leads to, /dev/stdout's pipe, too
+    if (path.empty() || (exists && S_ISDIR(existing.st_mode))) fail("cannot write the file", EISDIR);
+    if (exists && !S_ISREG(existing.st_mode)) fail("cannot replace what is not a regular file", EINVAL);
+    std::error_code error;
     std::filesystem::path target = path;
-    if (std::filesystem::is_symlink(path, ignored)) target = std::filesystem::weakly_canonical(path, ignored);
-    if (target.empty() || std::filesystem::is_directory(target, ignored)) fail("cannot write the file", EISDIR);
+    if (std::filesystem::is_symlink(path, error)) target = std::filesystem::weakly_canonical(path, error);
+    if (target.empty()) fail("cannot follow the link", error.value());
     const std::filesystem::path folder = target.has_parent_path() ? target.parent_path() : ".";
 
-    struct stat existing {};
-    const bool exists = ::stat(target.c_str(), &existing) == 0;
-    if (exists && !S_ISREG(existing.st_mode)) fail("cannot replace what is not a regular file", EINVAL);
     // rename() asks only for a writable folder; a read-only file is a wish to be respected all the same.
     if (exists && ::faccessat(AT_FDCWD, target.c_str(), W_OK, AT_EACCESS) != 0) fail("cannot write the file", errno);
 

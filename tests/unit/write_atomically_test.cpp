@@ -115,6 +115,24 @@ TEST_CASE("what cannot be written is an error that names it") {
     CHECK(entries(folder.path()) == 0);
 }
 
+TEST_CASE("links that lead to no regular file say where to") {
+    const test::TemporaryFolder folder;
+    const auto refusal = [&](const char* name) {
+        try {
+            write_atomically(folder.path() / name, "text");
+        } catch (const InputError& error) {
+            return std::string(error.what());
+        }
+        return std::string("written");
+    };
+    REQUIRE(::mkfifo((folder.path() / "pipe").c_str(), 0600) == 0);
+    fs::create_symlink("pipe", folder.path() / "to_pipe");
+    fs::create_symlink("loop", folder.path() / "loop");
+    CHECK(refusal("to_pipe").find(": cannot replace what is not a regular file: ") != std::string::npos);
+    CHECK(refusal("loop").find(": cannot follow the link: ") != std::string::npos);
+    CHECK(fs::is_symlink(folder.path() / "to_pipe"));
+}
+
 TEST_CASE("a write that fails half-way leaves the old file and nothing else") {
     const test::TemporaryFolder folder;
     const fs::path file = folder.path() / "f";
