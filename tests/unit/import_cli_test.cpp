@@ -51,6 +51,16 @@ TEST_CASE("import, fit, emit") {
     CHECK(result.output.find("--out: ") != std::string::npos);
 }
 
+TEST_CASE("cells that can get no limits are told of") {
+    const auto told = [](const std::string& arguments) {
+        const auto result = run_command(kImport + arguments + " 2>&1 >/dev/null");
+        CHECK_MESSAGE(result.status == 0, result.output);
+        return result.output.find("4 of 4 cells have no time of an unfused algorithm") != std::string::npos;
+    };
+    CHECK(told("--from flashinfer --sku X --compute-capability 9.0 --world-size 8 " + kData + "import/flashinfer.csv"));
+    CHECK_FALSE(told("--from tensorrt-llm" + kB200 + kData + "import/tensorrt-llm.csv"));
+}
+
 TEST_CASE("several files, to standard output") {
     const std::string files = kData + "published/vllm-b200-tp2.md " + kData + "published/vllm-b200-tp8.md ";
     const auto result = run_command(kImport + "--from vllm" + kB200 + files + "2>/dev/null");

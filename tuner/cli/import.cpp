@@ -45,9 +45,16 @@ void print_summary(const Imported& imported) {
         return std::count_if(imported.samples.begin(), imported.samples.end(),
                              [&](const Sample& sample) { return sample.status == status; });
     };
-    std::set<CellKey> cells;
-    for (const Sample& sample : imported.samples) cells.insert(sample.point.cell);
+    std::set<CellKey> cells, with_baseline;
+    for (const Sample& sample : imported.samples) {
+        cells.insert(sample.point.cell);
+        if (sample.status == SampleStatus::ok && !algorithm::is_challenger(sample.algorithm))
+            with_baseline.insert(sample.point.cell);
+    }
     for (const std::string& note : imported.notes) std::cerr << "crossover: note: " << note << '\n';
+    if (with_baseline.size() < cells.size())
+        std::cerr << "crossover: note: " << cells.size() - with_baseline.size() << " of " << cells.size()
+                  << " cells have no time of an unfused algorithm, without which `fit` has no limits for them\n";
     std::cerr << "crossover: imported " << imported.samples.size() << " samples of " << cells.size()
               << " cells: " << count(SampleStatus::ok) << " ok, " << count(SampleStatus::failed) << " failed, "
               << count(SampleStatus::skipped) << " skipped\n";
