@@ -80,12 +80,12 @@ typedef struct crossover_workspace crossover_workspace;
  * launch that they would have with 64 MiB, the most that it returns; rows of less than 2 KiB perhaps by fewer CTAs. */
 size_t crossover_workspace_bytes(int world_size, uint64_t max_message_bytes);
 
-/* Collective over comm: symmetric memory through NCCL windows, cudaIpc where there are none. comm must outlive the
- * workspace and stays the caller's. The current device is the rank's. */
+/* Collective over comm, with the same `bytes` on every rank: symmetric memory through NCCL windows, cudaIpc where there
+ * are none. comm must outlive the workspace and stays the caller's. The current device is the rank's. */
 crossover_status crossover_workspace_create(ncclComm_t comm, size_t bytes, crossover_workspace** workspace);
 
-/* Without NCCL: `base[r]` is where rank r's memory of `bytes` bytes (cudaMalloc, exchanged by cudaIpc or within the
- * process) is mapped here. The memory stays the caller's. Clears this rank's part and waits for that; after it, and
+/* Without NCCL: `base[r]` is where rank r's memory of `bytes` bytes, the same on every rank (cudaMalloc, exchanged by
+ * cudaIpc or within the process), is mapped here. The memory stays the caller's. Clears this rank's part and waits for that; after it, and
  * before the first call on any rank, all ranks must meet at a barrier of the caller's. */
 crossover_status crossover_workspace_from_pointers(int rank, int world_size, void* const* base, size_t bytes,
                                                    crossover_workspace** workspace);
