@@ -83,7 +83,7 @@ typedef struct {
     const void* gamma;       /* [hidden_dim]; null without a norm */
     void* output;            /* none: [num_tokens, hidden_dim] of dtype; fp8: bytes; fp4: half that, low nibble first */
     void* output_scales;     /* fp4: e4m3, num_tokens x hidden_dim/16, padded to 128 x 4 tiles if swizzled */
-    const float* quant_scale; /* device scalar; fp8: value = code x scale; fp4: the global scale */
+    const float* quant_scale; /* device scalar; fp8: value = code x it; fp4: value = code x its block's scale / it */
 } crossover_candidate_call;
 
 /* One kernel. Functions that return int32_t return 0 if all went well; what went wrong is last_error()'s to say. They

@@ -45,7 +45,9 @@ typedef enum { CROSSOVER_QUANT_NONE, CROSSOVER_QUANT_FP8, CROSSOVER_QUANT_FP4 } 
 typedef enum { CROSSOVER_SCALES_SWIZZLED, CROSSOVER_SCALES_LINEAR } crossover_scale_layout;
 typedef enum { CROSSOVER_ONESHOT, CROSSOVER_TWOSHOT } crossover_algorithm;
 
-/* One call. Pointers are device memory of this rank, aligned to 16 bytes, rows contiguous. */
+/* One call. Pointers are device memory of this rank, aligned to 16 bytes, rows contiguous. The kernel just ahead in the
+ * stream does not write gamma or quant_scale: with programmatic dependent launch, the default, they are read while that
+ * may still run. */
 typedef struct {
     crossover_pattern pattern;
     crossover_dtype dtype;
@@ -60,7 +62,8 @@ typedef struct {
     const void* gamma;        /* [hidden_dim]; null without a norm */
     void* output;             /* none: [num_tokens, hidden_dim] of dtype; fp8: bytes; fp4: half that */
     void* output_scales;      /* fp4: e4m3, num_tokens × hidden_dim/16, padded to 128 × 4 tiles if swizzled */
-    const float* quant_scale; /* device scalar; fp8: value = code × scale; fp4: the global scale */
+    const float* quant_scale; /* device scalar; fp8: value = code × it; fp4: value = code × its block's scale / it,
+                                 the global scale of engines: 448 × 6 / largest value */
     float eps;                /* of the norm: added to a row's mean square, e.g. 1e-6f */
 } crossover_call;
 
@@ -85,8 +88,8 @@ size_t crossover_workspace_bytes(int world_size, uint64_t max_message_bytes);
 crossover_status crossover_workspace_create(ncclComm_t comm, size_t bytes, crossover_workspace** workspace);
 
 /* Without NCCL: `base[r]` is where rank r's memory of `bytes` bytes, the same on every rank (cudaMalloc, exchanged by
- * cudaIpc or within the process), is mapped here. The memory stays the caller's. Clears this rank's part and waits for that; after it, and
- * before the first call on any rank, all ranks must meet at a barrier of the caller's. */
+ * cudaIpc or within the process), is mapped here. The memory stays the caller's. Clears this rank's part and waits for
+ * that; after it, and before the first call on any rank, all ranks must meet at a barrier of the caller's. */
 crossover_status crossover_workspace_from_pointers(int rank, int world_size, void* const* base, size_t bytes,
                                                    crossover_workspace** workspace);
 

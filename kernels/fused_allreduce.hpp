@@ -24,7 +24,9 @@ using cudaStream_t = struct CUstream_st*;
 
 namespace crossover {
 
-/// One call. Pointers are device memory of this rank, 16-byte aligned, rows contiguous.
+/// One call. Pointers are device memory of this rank, 16-byte aligned, rows contiguous. The kernel just ahead in the
+/// stream does not write `gamma` or `quant_scale`: with programmatic dependent launch they are read while that may
+/// still run.
 struct FusedAllReduce {
     Pattern pattern = Pattern::allreduce_residual_rmsnorm;
     DType dtype = DType::bfloat16;
@@ -39,7 +41,7 @@ struct FusedAllReduce {
     const void* gamma = nullptr;       // [hidden_dim]; only with a norm
     void* output = nullptr; // none: [num_tokens, hidden_dim] of dtype; fp8: bytes; fp4: half that, low nibble first
     void* output_scales = nullptr; // fp4: e4m3 bytes, num_tokens × hidden_dim/16, padded to 128×4 tiles if swizzled
-    const float* quant_scale = nullptr; // device scalar. fp8: value = code × scale. fp4: global scale, see quantize.cuh
+    const float* quant_scale = nullptr; // device scalar. fp8: value = code × it. fp4: value = code × block scale / it
     float eps = 1e-6f;
 };
 
