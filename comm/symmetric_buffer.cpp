@@ -206,6 +206,12 @@ SymmetricBuffer::SymmetricBuffer(Communicator& communicator, std::size_t bytes, 
                              " ranks was asked for; at most " + std::to_string(kMaxWorldSize) + " are supported",
                          "use smaller world sizes");
     bytes = (std::max<std::size_t>(bytes, 1) + kGranule - 1) / kGranule * kGranule;
+    for (const std::size_t theirs : all_gather(communicator, bytes))
+        if (theirs != bytes)
+            throw InputError("environment",
+                             "symmetric memory of " + std::to_string(bytes) + " bytes was asked for, and of " +
+                                 std::to_string(theirs) + " on another rank",
+                             "ask for the same on every rank");
 
     const bool window_first = preferred == SymmetricKind::nccl_window;
     const SymmetricKind other = window_first ? SymmetricKind::cuda_ipc : SymmetricKind::nccl_window;

@@ -27,7 +27,8 @@ class SymmetricBuffer {
     /// At least `bytes` zeroed bytes on each rank, aligned to 256 bytes, windows to 4096. Peer pointers are proved by
     /// values written and read through each of them. If `preferred` cannot be had on any rank, all ranks fall back to
     /// the other kind.
-    /// @throws std::runtime_error naming both reasons if neither works; InputError for more than kMaxWorldSize ranks.
+    /// @throws std::runtime_error naming both reasons if neither works; InputError for more than kMaxWorldSize ranks,
+    /// or if ranks ask for different `bytes`.
     SymmetricBuffer(Communicator& communicator, std::size_t bytes,
                     SymmetricKind preferred = SymmetricKind::nccl_window);
     SymmetricBuffer(SymmetricBuffer&& other) noexcept;

@@ -2,7 +2,9 @@
 
 #include "comm/symmetric_buffer.hpp"
 #include "kernels/crossover_kernels.h"
+#include "kernels/device/arguments.hpp"
 #include "kernels/fused_allreduce.hpp"
+#include "tuner/error.hpp"
 
 #include <array>
 #include <memory>
@@ -36,6 +38,8 @@ crossover_status guarded(Call&& call) {
     try {
         return call();
     } catch (const std::invalid_argument& error) {
+        return failure(CROSSOVER_INVALID, error.what());
+    } catch (const InputError& error) {
         return failure(CROSSOVER_INVALID, error.what());
     } catch (const std::exception& error) {
         return failure(CROSSOVER_FAILED, error.what());
@@ -88,12 +92,33 @@ LaunchParameters default_launch_of(const crossover_workspace& workspace, Fused a
                           workspace.compute_capability_major);
 }
 
+/// Clears this rank's part; between barriers where there is a communicator.
+void reset(crossover_workspace& workspace) {
+    if (workspace.communicator) {
+        Communicator& comm = *workspace.communicator;
+        comm.barrier();
+        reset_workspace(workspace.workspace, comm.stream());
+        comm.wait(comm.stream(), "workspace reset");
+        comm.barrier();
+    } else {
+        const Stream stream;
+        reset_workspace(workspace.workspace, stream.get());
+        stream.synchronize();
+    }
+}
+
 void read_device(crossover_workspace& workspace) {
     int device = 0;
     CROSSOVER_CUDA_CHECK(cudaGetDevice(&device));
     CROSSOVER_CUDA_CHECK(cudaDeviceGetAttribute(&workspace.multiprocessors, cudaDevAttrMultiProcessorCount, device));
     CROSSOVER_CUDA_CHECK(
         cudaDeviceGetAttribute(&workspace.compute_capability_major, cudaDevAttrComputeCapabilityMajor, device));
+    if (!workspace.communicator) return;
+    // Default launches must be the same on all ranks: those of the smallest GPU, or share of one (MPS).
+    std::array<double, 2> smallest{-1.0 * workspace.multiprocessors, -1.0 * workspace.compute_capability_major};
+    workspace.communicator->max_all_reduce(smallest);
+    workspace.multiprocessors = static_cast<int>(-smallest[0]);
+    workspace.compute_capability_major = static_cast<int>(-smallest[1]);
 }
 
 void require_world_size(int world_size) {
@@ -124,9 +149,7 @@ crossover_status crossover_workspace_create(ncclComm_t comm, size_t bytes, cross
         made->buffer.emplace(*made->communicator, std::max(bytes, crossover_workspace_bytes(2, 0)));
         made->workspace.peers = made->buffer->peers();
         made->workspace.bytes = made->buffer->bytes();
-        reset_workspace(made->workspace, made->communicator->stream());
-        made->communicator->wait(made->communicator->stream(), "workspace reset");
-        made->communicator->barrier();
+        reset(*made);
         *workspace = made.release();
         return CROSSOVER_OK;
     });
@@ -148,14 +171,32 @@ crossover_status crossover_workspace_from_pointers(int rank, int world_size, voi
         made->workspace.peers.world_size = world_size;
         for (int peer = 0; peer < world_size; ++peer) {
             require(base[peer], "a rank's memory");
+            if (reinterpret_cast<std::uintptr_t>(base[peer]) % device::kVectorBytes != 0)
+                throw std::invalid_argument("a rank's memory is not aligned to 16 bytes");
             made->workspace.peers.base[peer] = static_cast<std::byte*>(base[peer]);
         }
         made->workspace.bytes = bytes;
         read_device(*made);
-        const Stream stream;
-        reset_workspace(made->workspace, stream.get());
-        stream.synchronize();
+        reset(*made);
         *workspace = made.release();
+        return CROSSOVER_OK;
+    });
+}
+
+crossover_status crossover_workspace_set_timeout(crossover_workspace* workspace, uint64_t timeout_ns) {
+    return guarded([&] {
+        require(workspace, "workspace");
+        if (timeout_ns == 0) throw std::invalid_argument("timeout_ns is 0");
+        workspace->workspace.timeout_ns = timeout_ns;
+        return CROSSOVER_OK;
+    });
+}
+
+crossover_status crossover_workspace_reset(crossover_workspace* workspace, cudaStream_t stream) {
+    return guarded([&] {
+        require(workspace, "workspace");
+        CROSSOVER_CUDA_CHECK(cudaStreamSynchronize(stream));
+        reset(*workspace);
         return CROSSOVER_OK;
     });
 }

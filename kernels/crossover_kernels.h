@@ -5,9 +5,9 @@
  *     crossover_workspace_create(comm, crossover_workspace_bytes(world_size, largest_message), &workspace);
  *     crossover_fused_allreduce(workspace, CROSSOVER_ONESHOT, &call, NULL, stream);
  *
- * All ranks of a world issue the same sequence of calls on their workspace, each in one stream. Results of the two
- * algorithms are bit-identical, on every rank. Calls may be captured in CUDA graphs. Functions return a status and
- * throw nothing; crossover_last_error() says more. Not thread-safe for one workspace. */
+ * All ranks of a world issue the same sequence of calls on their workspace, each in one stream, with the same launches.
+ * Results of the two algorithms are bit-identical, on every rank. Calls may be captured in CUDA graphs. Functions
+ * return a status and throw nothing; crossover_last_error() says more. Not thread-safe for one workspace. */
 #ifndef CROSSOVER_KERNELS_H
 #define CROSSOVER_KERNELS_H
 
@@ -26,7 +26,7 @@ typedef enum {
     CROSSOVER_INVALID = 1,     /* an argument that makes no sense: null, out of range */
     CROSSOVER_UNSUPPORTED = 2, /* the kernels cannot run this call; nothing was enqueued */
     CROSSOVER_FAILED = 3,      /* a CUDA or NCCL call failed */
-    CROSSOVER_TIMEOUT = 4      /* a rank waited for another in vain; outputs since then mean nothing */
+    CROSSOVER_TIMEOUT = 4      /* a rank waited for another in vain; outputs since then mean nothing, on any rank */
 } crossover_status;
 
 /* What the last call of this thread that did not return CROSSOVER_OK had to say: one line. */
@@ -45,9 +45,8 @@ typedef enum { CROSSOVER_QUANT_NONE, CROSSOVER_QUANT_FP8, CROSSOVER_QUANT_FP4 } 
 typedef enum { CROSSOVER_SCALES_SWIZZLED, CROSSOVER_SCALES_LINEAR } crossover_scale_layout;
 typedef enum { CROSSOVER_ONESHOT, CROSSOVER_TWOSHOT } crossover_algorithm;
 
-/* One call. Pointers are device memory of this rank, aligned to 16 bytes, rows contiguous. The kernel just ahead in the
- * stream does not write gamma or quant_scale: with programmatic dependent launch, the default, they are read while that
- * may still run. */
+/* One call. Pointers are device memory of this rank, aligned to 16 bytes, rows contiguous. gamma and quant_scale are
+ * read while the kernel ahead in the stream may still run: where that kernel writes them, launch with pdl = 0. */
 typedef struct {
     crossover_pattern pattern;
     crossover_dtype dtype;
@@ -83,17 +82,30 @@ typedef struct crossover_workspace crossover_workspace;
  * launch that they would have with 64 MiB, the most that it returns; rows of less than 2 KiB perhaps by fewer CTAs. */
 size_t crossover_workspace_bytes(int world_size, uint64_t max_message_bytes);
 
-/* Collective over comm, with the same `bytes` on every rank: symmetric memory through NCCL windows, cudaIpc where there
+/* Collective over comm, with the same bytes on every rank: symmetric memory through NCCL windows, cudaIpc where there
  * are none. comm must outlive the workspace and stays the caller's. The current device is the rank's. */
 crossover_status crossover_workspace_create(ncclComm_t comm, size_t bytes, crossover_workspace** workspace);
 
 /* Without NCCL: `base[r]` is where rank r's memory of `bytes` bytes, the same on every rank (cudaMalloc, exchanged by
- * cudaIpc or within the process), is mapped here. The memory stays the caller's. Clears this rank's part and waits for
- * that; after it, and before the first call on any rank, all ranks must meet at a barrier of the caller's. */
+ * cudaIpc or within the process), is mapped here, aligned to 16 bytes. The memory stays the caller's. Clears this
+ * rank's part and waits for that; after it, and before the first call on any rank, all ranks must meet at a barrier of
+ * the caller's. Where GPUs differ in their multiprocessors, so do default launches: then give each call its launch. */
 crossover_status crossover_workspace_from_pointers(int rank, int world_size, void* const* base, size_t bytes,
                                                    crossover_workspace** workspace);
 
-/* One made from an ncclComm_t is destroyed by all ranks together. Null is allowed. */
+/* How long a wait on the device may last, in calls from here on: 2 s if this is not called, and the graphs captured
+ * before keep theirs. Ranks may differ by nearly as much in when they come to a call, first calls included, which load
+ * the kernels. Nanoseconds, not 0; UINT64_MAX: as good as for ever. */
+crossover_status crossover_workspace_set_timeout(crossover_workspace* workspace, uint64_t timeout_ns);
+
+/* After CROSSOVER_TIMEOUT, for calls to mean something again. By all ranks, once they know (say, by the status of
+ * crossover_check all-reduced). Waits for the stream of the calls, then clears this rank's part and waits for that. One
+ * made from an ncclComm_t: collective. From pointers: all ranks meet at a barrier of the caller's before it, when their
+ * calls have ended, and after it. */
+crossover_status crossover_workspace_reset(crossover_workspace* workspace, cudaStream_t stream);
+
+/* No call may be in flight, on any rank. One made from an ncclComm_t is destroyed by all ranks together. Null is
+ * allowed. */
 void crossover_workspace_destroy(crossover_workspace* workspace);
 
 /* Good on H200 for this shape, and within this workspace: what crossover_fused_allreduce() takes without a launch.
@@ -106,8 +118,8 @@ crossover_status crossover_fused_allreduce(const crossover_workspace* workspace,
                                            const crossover_call* call, const crossover_launch* launch,
                                            cudaStream_t stream);
 
-/* Waits for the stream. CROSSOVER_TIMEOUT, and who waited for whom, if a wait on the device has run into its limit of
- * 2 s since the workspace was made. All ranks then destroy it and make another. */
+/* Waits for the stream. CROSSOVER_TIMEOUT, and who waited for whom, if a wait on the device has run into its limit
+ * since the workspace was made or reset: on this rank or on another, whose memory is read. */
 crossover_status crossover_check(const crossover_workspace* workspace, cudaStream_t stream);
 
 #ifdef __cplusplus

@@ -7,7 +7,8 @@
 /// With a sharded residual `twoshot` gives the same bits; oneshot has no use for one.
 /// Every wait is bounded. Launches may be captured in CUDA graphs and chained with programmatic dependent launch.
 ///
-/// All ranks of a world issue the same sequence of calls on their workspace, in one stream each.
+/// All ranks of a world issue the same sequence of calls on their workspace, in one stream each, with the same
+/// launches: default_launch() is the same where the GPUs are.
 
 #include "comm/peers.hpp"
 #include "kernels/launch_parameters.hpp"
@@ -49,7 +50,7 @@ struct FusedAllReduce {
 struct Workspace {
     Peers peers;
     std::size_t bytes = 0;
-    std::uint64_t timeout_ns = 2'000'000'000; // of one wait on the device
+    std::uint64_t timeout_ns = 2'000'000'000; // of one wait on the device; more than 2^62 (146 years) is as much
 
     bool operator==(const Workspace&) const = delete;
 };
@@ -77,7 +78,8 @@ enum class Fused : std::uint8_t { oneshot, twoshot };
 /// them) before any of them launches. Also needed after a time-out.
 void reset_workspace(const Workspace& workspace, cudaStream_t stream);
 
-/// The first time-out since the last reset, if any. Synchronizes `stream`.
+/// The first time-out since the last reset, if any: of this rank, or else of another, after which this rank's outputs
+/// mean no more than theirs. Synchronizes `stream`, and reads the other ranks' workspaces.
 std::optional<WaitTimeout> read_timeout(const Workspace& workspace, cudaStream_t stream);
 
 /// Why this call cannot be run with this workspace and launch (one line), or nothing. Checked before any launch.

@@ -6,6 +6,8 @@
 
 #include <cuda_runtime.h>
 
+#include <array>
+
 namespace crossover {
 
 using device::Control;
@@ -17,11 +19,17 @@ void reset_workspace(const Workspace& workspace, cudaStream_t stream) {
 }
 
 std::optional<WaitTimeout> read_timeout(const Workspace& workspace, cudaStream_t stream) {
-    Control control;
-    CROSSOVER_CUDA_CHECK(cudaMemcpyAsync(&control, workspace.peers.base[workspace.peers.rank], sizeof control,
-                                         cudaMemcpyDeviceToHost, stream));
+    // A rank that comes too late finds all that it waits for, from ranks that had given up and sent what means nothing.
+    const Peers& peers = workspace.peers;
+    std::array<Control, kMaxWorldSize> controls; // from this rank's on
+    for (int hop = 0; hop < peers.world_size; ++hop)
+        CROSSOVER_CUDA_CHECK(cudaMemcpyAsync(&controls[static_cast<std::size_t>(hop)],
+                                             peers.base[(peers.rank + hop) % peers.world_size], sizeof(Control),
+                                             cudaMemcpyDeviceToHost, stream));
     CROSSOVER_CUDA_CHECK(cudaStreamSynchronize(stream));
-    return timeout_of(control);
+    for (int hop = 0; hop < peers.world_size; ++hop)
+        if (const auto timeout = timeout_of(controls[static_cast<std::size_t>(hop)])) return timeout;
+    return std::nullopt;
 }
 
 namespace {

@@ -10,7 +10,7 @@ namespace crossover {
 
 constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-/// A row's units of device::kUnitBytes, the last one partly filled.
+/// A row's units of device::kUnitBytes, the last one partly filled; of a call that unsupported_call() lets pass.
 inline int units_per_row(const FusedAllReduce& call) {
     return static_cast<int>(
         ceil_div(call.hidden_dim * static_cast<std::int64_t>(element_size(call.dtype)), device::kUnitBytes));
@@ -37,6 +37,9 @@ int ctas_per_multiprocessor(Fused algorithm, int world_size, int units_per_warp,
 /// Clusters of the launch's size and threads that fit on a GPU beside each other, at least 1, where `ctas` CTAs of
 /// device::kMaxThreads threads, or as many threads in smaller ones, are on a multiprocessor.
 int resident_clusters(const LaunchParameters& launch, int ctas, int multiprocessors);
+
+/// Workspace::timeout_ns as kernels take it: the clock that they add it to, nanoseconds since 1970, must not wrap.
+std::uint64_t longest_wait_ns(const Workspace& workspace);
 
 /// Bytes of each of a workspace's two generations of slots.
 std::size_t generation_bytes(const Workspace& workspace);

@@ -100,7 +100,8 @@ std::optional<std::string> unsupported_call(const FusedAllReduce& call) {
     if (call.num_tokens > 1 << 30) return "num_tokens " + std::to_string(call.num_tokens) + " is above 2^30";
     if (call.hidden_dim < 8 || call.hidden_dim % (fp4 ? kFp4Block : 8) != 0)
         return "hidden_dim " + std::to_string(call.hidden_dim) + " is not a positive multiple of " + (fp4 ? "16" : "8");
-    if (units_per_row(call) > kMaxUnitsPerRow)
+    if (call.hidden_dim >
+        std::int64_t{kMaxUnitsPerRow} * kUnitBytes / static_cast<std::int64_t>(element_size(call.dtype)))
         return "a row of more than " + std::to_string(kMaxUnitsPerRow * kUnitBytes) + " bytes";
     if (call.quant != Quant::none && !has_norm(call.pattern)) return "quantization needs a pattern with a norm";
     if (!call.input || !call.output) return "input or output is null";
@@ -111,6 +112,10 @@ std::optional<std::string> unsupported_call(const FusedAllReduce& call) {
                                 static_cast<const void*>(call.output)})
         if (!aligned(pointer)) return "a tensor is not aligned to 16 bytes";
     return std::nullopt;
+}
+
+std::uint64_t longest_wait_ns(const Workspace& workspace) {
+    return std::min(workspace.timeout_ns, std::uint64_t{1} << 62);
 }
 
 std::size_t generation_bytes(const Workspace& workspace) {
@@ -211,7 +216,7 @@ Arguments fused_arguments(Fused algorithm, const FusedAllReduce& call, const Wor
     Arguments a{};
     fill_shape(a, call, launch);
     a.peers = workspace.peers;
-    a.timeout_ns = workspace.timeout_ns;
+    a.timeout_ns = longest_wait_ns(workspace);
     a.slots = slot_layout(algorithm, call, workspace, launch);
     return a;
 }

@@ -9,10 +9,10 @@
 /// chained with programmatic dependent launch, and mixed with oneshot and twoshot on one workspace; all ranks issue the
 /// same sequence of calls with the same `tokens` and MoeLaunch, in one stream each.
 ///
-/// Written before the kernel ahead in the stream: `quant_scale`, which is read while that may still run. A tensor's
-/// input and output do not overlap, but for a dispatch without quantization whose input is its own slice of the output.
-/// After a time-out peers may still write to this rank's output: nobody uses the outputs again before all ranks have
-/// synchronized and reset their workspaces.
+/// Written before the kernel ahead in the stream, or without programmatic dependent launch: `quant_scale`, which is
+/// read while that kernel may still run. A tensor's input and output do not overlap, but for a dispatch without
+/// quantization whose input is its own slice of the output. After a time-out peers may still write to this rank's
+/// output: nobody uses the outputs again before all ranks have synchronized and reset their workspaces.
 
 #include "kernels/fused_allreduce.hpp"
 #include "kernels/token_distribution.hpp"

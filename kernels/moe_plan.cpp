@@ -93,7 +93,7 @@ MoeArguments shape_arguments(DType dtype, std::int64_t hidden_dim, const TokensP
                              const Workspace& workspace) {
     MoeArguments a{};
     a.peers = workspace.peers;
-    a.timeout_ns = workspace.timeout_ns;
+    a.timeout_ns = longest_wait_ns(workspace);
     a.generation_bytes = generation_bytes(workspace);
     a.vectors_per_row = static_cast<unsigned>(vectors_per_row(dtype, hidden_dim));
     for (int rank = 0; rank <= kMaxWorldSize; ++rank)

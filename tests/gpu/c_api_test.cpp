@@ -6,9 +6,12 @@
 #include "kernels/crossover_kernels.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 using namespace crossover;
@@ -143,6 +146,66 @@ TEST_CASE("a rank that does not call is a time-out that names it") {
     });
 }
 
+TEST_CASE("a time-out is one on all ranks and the workspace serves again when it is reset") {
+    on_ranks(2, [](Communicator& world) {
+        const OwnedWorkspace owned(world.nccl());
+        REQUIRE(crossover_workspace_set_timeout(owned.workspace, 50'000'000) == CROSSOVER_OK);
+        const Tensors tensors(world.rank());
+        const Stream stream;
+        const auto run = [&](crossover_algorithm algorithm) {
+            const crossover_call call = tensors.call();
+            REQUIRE(crossover_fused_allreduce(owned.workspace, algorithm, &call, nullptr, stream.get()) ==
+                    CROSSOVER_OK);
+            return crossover_check(owned.workspace, stream.get());
+        };
+        for (const crossover_algorithm algorithm : {CROSSOVER_ONESHOT, CROSSOVER_TWOSHOT})
+            for (const int late : {0, 1}) {
+                if (world.rank() != late) CHECK(run(algorithm) == CROSSOVER_TIMEOUT);
+                world.barrier();
+                // It finds what it waits for. In twoshot part of that is what the other has made of nothing.
+                if (world.rank() == late) CHECK(run(algorithm) == CROSSOVER_TIMEOUT);
+                CHECK(
+                    std::string(crossover_last_error())
+                        .starts_with("rank " + std::to_string(1 - late) + " waited for rank " + std::to_string(late)));
+                INFO(crossover_last_error());
+                REQUIRE(crossover_workspace_reset(owned.workspace, stream.get()) == CROSSOVER_OK);
+                CHECK(run(algorithm) == CROSSOVER_OK);
+                CHECK(tensors.all_are(3)); // 1 + 2
+            }
+        CHECK(crossover_workspace_set_timeout(owned.workspace, 0) == CROSSOVER_INVALID);
+        CHECK(crossover_workspace_set_timeout(nullptr, 1) == CROSSOVER_INVALID);
+        CHECK(crossover_workspace_reset(nullptr, stream.get()) == CROSSOVER_INVALID);
+        world.barrier();
+    });
+}
+
+TEST_CASE("a wait for ever lasts until the other rank comes") {
+    on_ranks(2, [](Communicator& world) {
+        const OwnedWorkspace owned(world.nccl());
+        REQUIRE(crossover_workspace_set_timeout(owned.workspace, UINT64_MAX) == CROSSOVER_OK);
+        const Tensors tensors(world.rank());
+        const Stream stream;
+        if (world.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(200));
+        const crossover_call call = tensors.call();
+        REQUIRE(crossover_fused_allreduce(owned.workspace, CROSSOVER_TWOSHOT, &call, nullptr, stream.get()) ==
+                CROSSOVER_OK);
+        CHECK(crossover_check(owned.workspace, stream.get()) == CROSSOVER_OK);
+        CHECK(tensors.all_are(3)); // 1 + 2
+        world.barrier();
+    });
+}
+
+TEST_CASE("ranks that ask for workspaces of different sizes are refused") {
+    on_ranks(2, [](Communicator& world) {
+        crossover_workspace* workspace = nullptr;
+        const std::size_t bytes = crossover_workspace_bytes(2, 4 * kElements);
+        CHECK(crossover_workspace_create(world.nccl(), bytes * (world.rank() + 1), &workspace) == CROSSOVER_INVALID);
+        CHECK(workspace == nullptr);
+        CHECK(std::string(crossover_last_error()).find("on another rank") != std::string::npos);
+        world.barrier();
+    });
+}
+
 TEST_CASE("a workspace of pointers serves both algorithms without NCCL") {
     constexpr int kRanks = 2;
     const std::size_t bytes = crossover_workspace_bytes(kRanks, 4 * kElements);
@@ -185,7 +248,8 @@ TEST_CASE("a workspace of pointers serves both algorithms without NCCL") {
 TEST_CASE("pointers that make no workspace are refused") {
     const std::size_t bytes = crossover_workspace_bytes(2, 0);
     const DeviceBuffer<std::byte> memory(bytes);
-    const std::vector<void*> base{memory.data(), memory.data()}, gap{memory.data(), nullptr};
+    const std::vector<void*> base{memory.data(), memory.data()}, gap{memory.data(), nullptr},
+        odd{memory.data(), memory.data() + 8};
     crossover_workspace* workspace = nullptr;
     const auto refusal = [&](int rank, int world_size, void* const* pointers, std::size_t size) {
         CHECK(crossover_workspace_from_pointers(rank, world_size, pointers, size, &workspace) == CROSSOVER_INVALID);
@@ -196,5 +260,6 @@ TEST_CASE("pointers that make no workspace are refused") {
     CHECK(refusal(2, 2, base.data(), bytes) == "rank 2 is not below world_size");
     CHECK(refusal(0, 2, nullptr, bytes) == "base is null");
     CHECK(refusal(0, 2, gap.data(), bytes) == "a rank's memory is null");
+    CHECK(refusal(0, 2, odd.data(), bytes) == "a rank's memory is not aligned to 16 bytes");
     CHECK(refusal(0, 2, base.data(), bytes - 1).starts_with("a workspace has " + std::to_string(bytes) + " bytes"));
 }

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -58,7 +59,14 @@ TEST_CASE("calls") {
               with_fp4(a);
               a.call.hidden_dim = 1032;
           }) == "hidden_dim 1032 is not a positive multiple of 16");
-    CHECK(reason([](Attempt& a) { a.call.hidden_dim = (128 << 10) + 8; }).starts_with("a row of more than 262144"));
+    CHECK(reason([](Attempt& a) { a.call.hidden_dim = 128 << 10; }) ==
+          "2 CTAs of 64 threads are too few for a row of 131072 elements");
+    for (const std::int64_t hidden_dim : {(std::int64_t{128} << 10) + 8, std::int64_t{1} << 39, std::int64_t{1} << 62})
+        for (const DType dtype : {DType::bfloat16, DType::float16, DType::float32})
+            CHECK(reason([&](Attempt& a) {
+                      a.call.dtype = dtype;
+                      a.call.hidden_dim = hidden_dim;
+                  }).starts_with("a row of more than 262144"));
     CHECK(reason([](Attempt& a) {
               a.call.pattern = Pattern::allreduce;
               a.call.quant = Quant::fp8;
@@ -125,6 +133,16 @@ TEST_CASE("launches") {
     CHECK(reason([](Attempt& a) {
               a.workspace.bytes = 8 << 10;
           }).starts_with("the workspace of 8192 bytes holds 3584 of the "));
+}
+
+TEST_CASE("a wait for ever is one that the clock can count to") {
+    for (const std::uint64_t timeout_ns : {std::uint64_t{1}, std::uint64_t{1} << 62, ~std::uint64_t{0}}) {
+        Attempt attempt;
+        attempt.workspace.timeout_ns = timeout_ns;
+        const device::Arguments arguments =
+            fused_arguments(attempt.algorithm, attempt.call, attempt.workspace, attempt.launch);
+        CHECK(arguments.timeout_ns == std::min(timeout_ns, std::uint64_t{1} << 62));
+    }
 }
 
 TEST_CASE("a rank alone: what local work refuses") {

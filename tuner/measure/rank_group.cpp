@@ -65,7 +65,8 @@ void RankGroup::reset_workspace_on_all() {
 /// A device wait that timed out on any rank: all ranks reset their workspaces and say who missed whom.
 std::optional<std::string> RankGroup::agree_on_timeout() {
     const auto mine = read_timeout(context_.workspace, stream_.get());
-    if (mine) std::fprintf(stderr, "crossover: %s\n", to_string(*mine).c_str()); // more than fits into a note
+    if (mine && mine->rank == comm_.rank())
+        std::fprintf(stderr, "crossover: %s\n", to_string(*mine).c_str()); // more than fits into a note
     // Ranks and peers as numbers that survive a max-reduction; −1 where nothing timed out.
     std::array<double, 2> who{mine ? mine->rank : -1.0, mine ? mine->peer : -1.0};
     comm_.max_all_reduce(who);
