@@ -1,5 +1,6 @@
 #include "tuner/measure/gpu_source.hpp"
 
+#include "tuner/error.hpp"
 #include "tuner/fit/statistics.hpp"
 #include "tuner/measure/rank_group.hpp"
 #include "tuner/plan/gpu_seconds.hpp"
@@ -7,6 +8,7 @@
 #include "tuner/plan/side_by_side.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -16,11 +18,34 @@
 
 namespace crossover {
 
+namespace {
+
+/// All ranks plan and launch alike, by what each sees of its own GPU, and a table is of one kind of GPU. (Two of one
+/// model may differ by their shares: MIG, MPS.) The same answer on all ranks. @throws InputError
+void require_one_kind(Communicator& world, const GpuInfo& mine) {
+    std::array<char, 160> text{};
+    std::snprintf(text.data(), text.size(), "%s with %d multiprocessors, compute capability %s", mine.name.c_str(),
+                  mine.multiprocessors, mine.compute_capability().c_str());
+    const std::vector<std::byte> all = world.all_gather_bytes(std::as_bytes(std::span(text)));
+    const auto text_of = [&](int rank) {
+        return std::string(reinterpret_cast<const char*>(all.data()) + static_cast<std::size_t>(rank) * text.size());
+    };
+    for (int rank = 1; rank < world.size(); ++rank)
+        if (text_of(rank) != text_of(0))
+            throw InputError("environment",
+                             "rank 0 has an " + text_of(0) + ", rank " + std::to_string(rank) + " an " + text_of(rank),
+                             "measure on GPUs that are alike (CUDA_VISIBLE_DEVICES)");
+}
+
+} // namespace
+
 GpuSource::GpuSource(Communicator& world, const Config& config, const Topology& topology, PluginSession& session,
                      std::filesystem::path run_folder, std::function<void()> progress)
     : world_(world), config_(config), session_(session), run_folder_(std::move(run_folder)),
       progress_(std::move(progress)), first_gpu_(topology.gpus.at(0)), clock_(world.device()),
-      multiprocessors_(topology.gpus.at(static_cast<std::size_t>(world.device())).multiprocessors) {}
+      multiprocessors_(topology.gpus.at(static_cast<std::size_t>(world.device())).multiprocessors) {
+    require_one_kind(world, topology.gpus.at(static_cast<std::size_t>(world.device())));
+}
 
 GpuSource::~GpuSource() = default;
 

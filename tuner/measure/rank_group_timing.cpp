@@ -115,8 +115,9 @@ void RankGroup::time(const std::vector<Contender*>& block, const Point& point, s
     if (captured.contenders.empty()) return;
     const std::vector<GraphTime> times = time_at_full_clock(captured.graphs, options);
     const auto timeout = agree_on_timeout();
-    // One that keeps a GPU longer than our kernels wait for each other is not to take them with it.
-    const bool ours_again = timeout && !foreign.empty();
+    // Who is to blame is not known. One of a library that keeps a GPU longer than our kernels wait for each other is
+    // not to take them with it, nor one of ours the others.
+    const bool ours_again = timeout && captured.contenders.size() > 1;
     std::vector<Contender*> ours;
     for (std::size_t i = 0; i < times.size(); ++i) {
         Contender& contender = *captured.contenders[i];
@@ -142,7 +143,8 @@ void RankGroup::time(const std::vector<Contender*>& block, const Point& point, s
             record.set(SampleStatus::failed, "takes less than the starts of graphs differ by");
         }
     }
-    if (!ours.empty()) time(ours, point, records);
+    if (!foreign.empty() && !ours.empty()) return time(ours, point, records);
+    for (Contender* const contender : ours) time({contender}, point, records);
 }
 
 } // namespace crossover
