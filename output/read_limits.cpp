@@ -88,15 +88,27 @@ std::vector<Interval> parse_intervals(YamlMap& cell, const Names& names) {
     return intervals;
 }
 
-/// By rising size oneshot, twoshot, unfused ones, not_measured: what two limits can say.
-bool are_ordered(const std::vector<Interval>& intervals) {
-    const auto rank = [](const Interval& interval) {
-        if (interval.algorithm == algorithm::oneshot) return 0;
-        if (interval.algorithm == algorithm::twoshot) return 1;
-        return interval.algorithm == algorithm::not_measured ? 3 : 2;
-    };
-    return std::is_sorted(intervals.begin(), intervals.end(),
-                          [&](const Interval& a, const Interval& b) { return rank(a) < rank(b); });
+/// Where two limits can say what the intervals say, they must say the same.
+template <class Limits>
+void check_limits(YamlMap& map, const Limits& limits) {
+    const std::optional<RangeEnds> ends = range_ends(limits.intervals);
+    if (limits.status != CellStatus::measured || !ends) return;
+    for (const std::string_view name : {algorithm::oneshot, algorithm::twoshot}) {
+        const bool is_oneshot = name == algorithm::oneshot;
+        const std::optional<Threshold>& limit = is_oneshot ? limits.oneshot : limits.twoshot;
+        const std::uint64_t end = is_oneshot ? ends->oneshot : ends->twoshot;
+        const std::string key = std::string(name) + "_max_bytes";
+        const auto is_its = [&](const Interval& interval) { return interval.algorithm == name; };
+        if (!limit && std::ranges::any_of(limits.intervals, is_its)) map.get_node(key); // throws: it is missing
+        if (end == UINT64_MAX)
+            map.fail(map.get_node("intervals"), "the interval of " + std::string(name) + " is open",
+                     "end it at `" + key + "`");
+        if (limit && limit->max_bytes != end)
+            map.fail(map.get_node(key),
+                     "`" + key + "` is " + std::to_string(limit->max_bytes) + ", but by its intervals " +
+                         std::string(name) + " ends at " + std::to_string(end),
+                     "change both alike");
+    }
 }
 
 } // namespace
@@ -142,31 +154,9 @@ void parse_limits(YamlMap& map, Pattern pattern, const Names& names, Limits& lim
         (limits.oneshot || limits.twoshot || limits.onset || !limits.intervals.empty()))
         map.fail(node, "a cell that is " + std::string(to_string(limits.status)) + " has thresholds or intervals",
                  "remove them, or write status: measured");
+    check_limits(map, limits);
 }
 template void parse_limits(YamlMap& map, Pattern pattern, const Names& names, Cell& limits);
 template void parse_limits(YamlMap& map, Pattern pattern, const Names& names, HiddenDimRow& limits);
-
-void check_limits(YamlMap& map, const Cell& cell) {
-    if (cell.status != CellStatus::measured || !are_ordered(cell.intervals)) return;
-    std::uint64_t end = 0; // of what is served so far
-    for (const std::string_view name : {algorithm::oneshot, algorithm::twoshot}) {
-        const std::optional<Threshold>& limit = name == algorithm::oneshot ? cell.oneshot : cell.twoshot;
-        const std::string key = std::string(name) + "_max_bytes";
-        const auto served = std::find_if(cell.intervals.begin(), cell.intervals.end(),
-                                         [&](const Interval& interval) { return interval.algorithm == name; });
-        if (served != cell.intervals.end()) {
-            if (!limit) map.get_node(key); // throws: it is missing
-            if (!served->max_bytes)
-                map.fail(map.get_node("intervals"), "the interval of " + std::string(name) + " is open",
-                         "end it at `" + key + "`");
-            end = *served->max_bytes;
-        }
-        if (limit && limit->max_bytes != end)
-            map.fail(map.get_node(key),
-                     "`" + key + "` is " + std::to_string(limit->max_bytes) + ", but by its intervals " +
-                         std::string(name) + " ends at " + std::to_string(end),
-                     "change both alike");
-    }
-}
 
 } // namespace crossover

@@ -28,8 +28,4 @@ std::optional<std::array<std::uint64_t, 2>> find_range(YamlMap& map, const std::
 template <class Limits>
 void parse_limits(YamlMap& map, Pattern pattern, const Names& names, Limits& limits);
 
-/// Where two limits can say what the intervals say, they must say the same. Twoshot's is the upper end of the fused
-/// range: it repeats oneshot's where twoshot has no interval.
-void check_limits(YamlMap& map, const Cell& cell);
-
 } // namespace crossover

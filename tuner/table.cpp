@@ -19,6 +19,22 @@ const Cell* find_cell(const Table& table, const CellKey& key) {
     return found == table.cells.end() ? nullptr : &*found;
 }
 
+std::optional<RangeEnds> range_ends(const std::vector<Interval>& intervals) {
+    const auto rank = [](const Interval& interval) {
+        if (interval.algorithm == algorithm::oneshot) return 0;
+        if (interval.algorithm == algorithm::twoshot) return 1;
+        return interval.algorithm == algorithm::not_measured ? 3 : 2;
+    };
+    if (!std::ranges::is_sorted(intervals, {}, rank)) return std::nullopt;
+    RangeEnds ends;
+    for (const Interval& interval : intervals) {
+        const std::uint64_t end = interval.max_bytes.value_or(UINT64_MAX);
+        if (rank(interval) == 0) ends.oneshot = end;
+        if (rank(interval) <= 1) ends.twoshot = end;
+    }
+    return ends;
+}
+
 namespace {
 
 /// Of a Cell or a HiddenDimRow.

@@ -201,6 +201,13 @@ double rounded_share(double share);
 /// The cell with this key, or nullptr.
 const Cell* find_cell(const Table& table, const CellKey& key);
 
+/// Where oneshot's and twoshot's ranges end, if two limits can say what the intervals say: by rising size oneshot,
+/// twoshot, unfused ones, not_measured. 0 without a range; twoshot's repeats oneshot's where it has none of its own.
+struct RangeEnds {
+    std::uint64_t oneshot = 0, twoshot = 0;
+};
+std::optional<RangeEnds> range_ends(const std::vector<Interval>& intervals);
+
 /// What the table says to run: the name in the interval that holds `bytes`; the baseline for a tie; `not_measured` when
 /// the cell is absent, not measured or unsupported.
 std::string_view select_algorithm(const Cell& cell, std::uint64_t bytes);

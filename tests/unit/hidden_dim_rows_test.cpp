@@ -82,6 +82,24 @@ TEST_CASE("below its sizes and above them a row has the cell's limits") {
     CHECK(find_row(cell, kOwn)->twoshot->max_bytes == (512 << 10) - 1);
 }
 
+TEST_CASE("a row's limits are the ends of its intervals, the cell's among them") {
+    const auto two = [](double oneshot, double twoshot) { return Times{{"oneshot", oneshot}, {"twoshot", twoshot}}; };
+    const std::map<int, Times> kept{
+        {8, two(10, 15)}, {32, two(10, 15)}, {128, two(15, 10)}, {512, two(30, 10)}, {2048, two(30, 30)}};
+    // Oneshot was not measured with it, and is the cell's below its sizes, where twoshot never wins.
+    const Times loses{{"twoshot", 30}};
+    const Cell cell = cell_of(kept, {{32, loses}, {128, loses}, {512, loses}, {2048, loses}});
+    const HiddenDimRow* const row = find_row(cell, kOwn);
+    REQUIRE(row != nullptr);
+    CHECK(select_algorithm(cell, (32 << 10) - 1, kOwn) == "oneshot");
+    CHECK(select_algorithm(cell, 32 << 10, kOwn) == "nccl_fused_norm");
+    for (const auto& limit : {row->oneshot, row->twoshot}) {
+        REQUIRE(limit);
+        CHECK(limit->max_bytes == (32 << 10) - 1);
+        CHECK(limit->limited_by == LimitedBy::range);
+    }
+}
+
 TEST_CASE("where its algorithm goes no further, in the midst of its sizes, a row's limit is its own") {
     const auto two = [](double oneshot, double twoshot) { return Times{{"oneshot", oneshot}, {"twoshot", twoshot}}; };
     std::vector<Sample> samples;

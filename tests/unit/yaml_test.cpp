@@ -169,6 +169,18 @@ TEST_CASE("limits are the ends of their intervals, where two limits can say thes
     CHECK(error_with(cell) == "no error");
     cell.twoshot->max_bytes = 0;
     CHECK(error_with(cell).find("twoshot ends at 1024") != std::string::npos);
+    cell = test::measured_cell(2, 1024, 1024);
+    cell.intervals.insert(cell.intervals.begin(), {0, 15, "oneshot"}); // in two pieces
+    cell.intervals[1].min_bytes = 16;
+    CHECK(error_with(cell) == "no error");
+    cell.hidden_dims = {{.hidden_dim = 4096,
+                         .oneshot = cell.oneshot,
+                         .twoshot = cell.twoshot,
+                         .baseline = cell.baseline,
+                         .intervals = cell.intervals}};
+    CHECK(error_with(cell) == "no error");
+    cell.hidden_dims[0].oneshot->max_bytes = 512; // of the row
+    CHECK(error_with(cell).find("oneshot ends at 1024") != std::string::npos);
     cell = test::measured_cell(2, 1024, 4096); // a hole: the limits are what loses least
     cell.intervals.insert(cell.intervals.begin(), {0, 15, "nccl_fused_norm"});
     cell.intervals[1].min_bytes = 16;

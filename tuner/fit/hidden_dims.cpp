@@ -74,6 +74,16 @@ std::optional<Threshold> joined_limit(const std::optional<Threshold>& own, const
     return of_cell->max_bytes <= below ? of_cell : limit;
 }
 
+/// The limit that ends where the joined intervals do: the hidden_dim's, or the cell's, or else the end of somebody's
+/// sizes. `is_served`: whether the algorithm has an interval.
+std::optional<Threshold> limit_at(std::uint64_t end, bool is_served, const std::optional<Threshold>& own,
+                                  const std::optional<Threshold>& of_cell) {
+    if (!own && !is_served) return own;
+    for (const auto* const limit : {&own, &of_cell})
+        if (*limit && (*limit)->max_bytes == end) return *limit;
+    return Threshold{.max_bytes = end, .ci95 = {}, .limited_by = LimitedBy::range, .gain_at_edge = {}};
+}
+
 HiddenDimRow row_of(const HiddenDimFit& fit, const Cell& cell) {
     HiddenDimRow row{.hidden_dim = fit.hidden_dim,
                      .status = fit.own.status,
@@ -99,6 +109,10 @@ HiddenDimRow row_of(const HiddenDimFit& fit, const Cell& cell) {
         if (found != row.intervals.end()) row.onset->min_bytes = found->min_bytes;
     }
     if (row.intervals.size() > 1) row.status = CellStatus::measured; // a tie only where it was measured
+    if (const auto ends = range_ends(row.intervals)) {
+        row.oneshot = limit_at(ends->oneshot, ends->oneshot > 0, fit.own.oneshot, cell.oneshot);
+        row.twoshot = limit_at(ends->twoshot, ends->twoshot > ends->oneshot, fit.own.twoshot, cell.twoshot);
+    }
     if (row.oneshot != fit.own.oneshot || row.twoshot != fit.own.twoshot)
         row.workspace_bytes = std::max(row.workspace_bytes, cell.workspace_bytes);
     return row;
