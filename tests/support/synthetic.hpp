@@ -204,14 +204,18 @@ inline Config config_of(const Machine& machine) {
     return config;
 }
 
-/// What the adaptive search measures of the same samples.
-inline std::vector<Sample> search(const Machine& machine, const Config& config, std::size_t batch = 16) {
-    Source source(measure(machine), machine.noise.replay, {.trials = config.trials, .precision = config.precision});
+/// What the adaptive search measures of these samples.
+inline std::vector<Sample> search(std::vector<Sample> recorded, const Config& config, std::size_t batch = 16,
+                                  double replay_noise = 0) {
+    Source source(std::move(recorded), replay_noise, {.trials = config.trials, .precision = config.precision});
     const auto plan = make_adaptive_plan(config, batch, launches_of(source));
     std::vector<Sample> samples;
     for (int session = 0; session < config.sessions; ++session)
         run_session(session, *plan, source, samples, [](auto, auto) {});
     return samples;
+}
+inline std::vector<Sample> search(const Machine& machine, const Config& config, std::size_t batch = 16) {
+    return search(measure(machine), config, batch, machine.noise.replay);
 }
 inline std::vector<Sample> search(const Machine& machine) { return search(machine, config_of(machine)); }
 

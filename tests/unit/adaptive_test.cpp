@@ -186,6 +186,25 @@ TEST_CASE("a disturbed point is looked at again and leaves no threshold") {
     CHECK(looked_at.size() > 8 + 2); // from both sides
 }
 
+TEST_CASE("one disturbed sample, whichever, costs nothing") {
+    Draw draw(32);
+    synthetic::Machine machine = usual_machine(draw);
+    machine.noise = synthetic::kNoNoise;
+    const Config config = synthetic::config_of(machine);
+    const std::vector<Sample> recorded = synthetic::measure(machine);
+    for (const Sample& disturbed : synthetic::search(machine)) {
+        CAPTURE(to_string(disturbed.point));
+        CAPTURE(disturbed.algorithm);
+        CAPTURE(disturbed.session);
+        std::vector<Sample> samples = recorded;
+        std::ranges::find_if(samples, [&](const Sample& each) {
+            return each.session == disturbed.session && each.point == disturbed.point &&
+                   each.algorithm == disturbed.algorithm;
+        })->latency_us *= 1.6;
+        CHECK(summary(true_regret(machine, synthetic::search(samples, config)).points).max < 0.02);
+    }
+}
+
 TEST_CASE("the same samples whatever the batch, and after being killed anywhere") {
     Draw draw(27);
     const synthetic::Machine machine = usual_machine(draw);

@@ -131,7 +131,7 @@ TEST_CASE("where a hidden_dim has not crossed at the edge of all, one further") 
     CHECK(asked_of({10, 10, 22, 40, 40, 40}) == trials_at(points_of({4, 8, 16}, 2048)));
 }
 
-TEST_CASE("a change between unfused algorithms is looked at in the first session only") {
+TEST_CASE("a change between unfused algorithms is looked at in two sessions") {
     const std::vector<std::string> algorithms{"nccl_fused_norm", "nccl_separate", "oneshot"};
     Asker asker(points_of({1, 2, 4, 8}), algorithms);
     for (const std::int64_t count : {1, 2})
@@ -140,7 +140,11 @@ TEST_CASE("a change between unfused algorithms is looked at in the first session
     CHECK(asker.wanted(0) == trials_at(points_of({4}), {"nccl_fused_norm", "nccl_separate"}));
     add(asker.samples, 0, point(4), {{"nccl_fused_norm", 26}, {"nccl_separate", 20}});
     CHECK(asker.wanted(0).empty());
+    CHECK(asker.wanted(1) == trials_at(points_of({2, 4}), {"nccl_fused_norm", "nccl_separate"}));
+    for (const auto& [count, us] : {std::pair(2, 20), std::pair(4, 26)})
+        add(asker.samples, 1, point(count), {{"nccl_fused_norm", us}, {"nccl_separate", count == 2 ? 21 : 20}});
     CHECK(asker.wanted(1).empty());
+    CHECK(asker.wanted(2).empty());
 }
 
 TEST_CASE("what was never measured may be the best anywhere") {

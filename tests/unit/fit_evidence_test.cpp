@@ -47,6 +47,27 @@ TEST_CASE("an outlier moves no limit") {
     }
 }
 
+TEST_CASE("one disturbed time of an algorithm that was hardly measured again is no noise of the cell") {
+    synthetic::Machine machine = two_crossovers();
+    machine.noise.outlier_share = 0;
+    machine.curves["nccl_separate"] = synthetic::scaled(kNccl, 1.3);
+    std::vector<Sample> samples = synthetic::measure(machine);
+    const auto is_again = [](const Sample& sample) {
+        return sample.algorithm == "nccl_separate" && sample.session > 0;
+    };
+    std::erase_if(samples, [&](const Sample& sample) { // as a search does, of what is far behind
+        return is_again(sample) &&
+               (sample.session > 1 || (sample.point.num_tokens != 16 && sample.point.num_tokens != 64));
+    });
+    const Cell expected = fit_one(samples);
+    for (Sample& sample : samples)
+        if (is_again(sample) && sample.point.num_tokens == 64) sample.latency_us *= 4;
+    const Cell cell = fit_one(samples);
+    CHECK(cell.status == CellStatus::measured);
+    CHECK(cell.oneshot == expected.oneshot);
+    CHECK(cell.twoshot == expected.twoshot);
+}
+
 TEST_CASE("a step is not an outlier") {
     synthetic::Machine machine; // NCCL is 40 % slower from 2 MiB on, which is what lets oneshot win up to 8 MiB
     const synthetic::Curve stepped = synthetic::stepped(kNccl, 2 * kMiB, 1.4);

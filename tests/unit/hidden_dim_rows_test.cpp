@@ -46,6 +46,31 @@ TEST_CASE("a hidden_dim gets a row where the cell's limits cost it more than 1 %
     CHECK_FALSE(fit_one(one).spread);
 }
 
+TEST_CASE("what one session of several has gives no row: it may have been disturbed") {
+    for (const std::size_t sessions : {1, 2}) {
+        std::vector<Sample> samples;
+        add_sizes(samples, kKept, {{8, kWins}, {32, kWins}, {128, kWins}, {512, kLoses}});
+        add_sizes(samples, kOwn, {{8, kLoses}, {32, kWins}, {128, kWins}, {512, kLoses}}); // at the end of its sizes
+        std::erase_if(samples, [&](const Sample& sample) {
+            return sample.point == point(2, kOwn) && sample.session > static_cast<int>(sessions) - 1;
+        });
+        CHECK((find_row(fit_one(samples), kOwn) != nullptr) == (sessions == 2));
+    }
+    // Where there is but one session, it is all that is known.
+    std::vector<Sample> samples;
+    add_sizes(samples, kKept, {{8, kWins}, {32, kWins}, {128, kWins}, {512, kLoses}});
+    add_sizes(samples, kOwn, {{8, kWins}, {32, kWins}, {128, kLoses}, {512, kLoses}});
+    std::erase_if(samples, [](const Sample& sample) { return sample.session > 0; });
+    CHECK(find_row(fit_one(samples), kOwn) != nullptr);
+}
+
+TEST_CASE("the note says the limits that the row has") {
+    const Cell cell = cell_of({{8, kWins}, {32, kWins}, {128, kWins}, {512, kLoses}, {2048, kLoses}},
+                              {{128, kLoses}, {512, kLoses}, {2048, kLoses}}); // nothing of its own below 128 KiB
+    REQUIRE(find_row(cell, kOwn) != nullptr);
+    CHECK(cell.note.find("at hidden_dim 2048, whose own are oneshot up to 131071") != std::string::npos);
+}
+
 TEST_CASE("limits of its own are told where its sizes tell them") {
     const auto told = [](const std::map<int, Times>& own) {
         return cell_of({{8, kWins}, {16, kWins}, {32, kWins}, {64, kWins}, {128, kLoses}, {256, kLoses}}, own)

@@ -15,6 +15,10 @@ namespace {
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
+/// Points that an algorithm must have in several sessions to tell noise. What is far behind is hardly measured again:
+/// of two such points, one disturbed time would pass for the noise of them all, in which every win is a tie.
+constexpr Eigen::Index kEnoughRepeated = 6;
+
 int rank_in(Pattern pattern, std::string_view name) {
     if (is_moe(pattern)) return algorithm::is_challenger(name) ? 1 : 0;
     return name == algorithm::oneshot ? 0 : name == algorithm::twoshot ? 1 : 2;
@@ -56,9 +60,13 @@ CellModel::CellModel(const CellObservations& cell) : cell_(cell) {
         log_us_.row(a) = with_gaps_filled(series, cell.points).transpose();
     }
 
-    // Of a log ratio: two algorithms, each as noisy as the noisiest.
+    // Of a log ratio: two algorithms, each as noisy as the noisiest of those that can tell.
+    Eigen::Index enough = 0;
+    for (const Series& series : cell.series) enough = std::max(enough, series.repeated);
+    enough = std::min(enough, kEnoughRepeated);
     for (const Series& series : cell.series)
-        if (cell.sessions > 1) noise_ = std::max(noise_.value_or(0), std::sqrt(2.0) * series.noise);
+        if (cell.sessions > 1 && series.repeated >= enough)
+            noise_ = std::max(noise_.value_or(0), std::sqrt(2.0) * series.noise);
 
     const auto has_baseline = [&](const auto& usable) {
         for (Eigen::Index a = 0; a < algorithms; ++a)

@@ -10,11 +10,6 @@
 namespace crossover {
 namespace {
 
-/// A share of time lost with one pair of limits for all hidden_dims, above which a hidden_dim gets its own. Noise does
-/// not get there: a fit's change of algorithm must save half the guard band, so that of 200 synthetic machines with
-/// 1 % noise between sessions, none lost 1 %.
-constexpr double kCostOfOneRow = 0.01;
-
 double octaves_between(const Point& smaller, const Point& larger) {
     return std::log2(static_cast<double>(message_bytes(larger)) / static_cast<double>(message_bytes(smaller)));
 }
@@ -143,14 +138,14 @@ HiddenDimSpread spread_of(const std::vector<HiddenDimFit>& fits, const Cell& cel
 }
 
 /// "one pair of limits for all hidden dims costs up to 4.2 % (mean 0.3 %) at hidden_dim 2880, whose own are …"
-std::string note_on(const HiddenDimFit& worst) {
+std::string note_on(const HiddenDimFit& worst, const HiddenDimRow& row) {
     std::string own;
-    for (const auto& [name, limit] : {std::pair("oneshot", worst.own.oneshot), std::pair("twoshot", worst.own.twoshot)})
+    for (const auto& [name, limit] : {std::pair("oneshot", row.oneshot), std::pair("twoshot", row.twoshot)})
         if (limit) own += (own.empty() ? "" : ", ") + std::string(name) + " up to " + std::to_string(limit->max_bytes);
-    if (worst.own.onset)
-        own = worst.own.onset->min_bytes ? "challengers from " + std::to_string(*worst.own.onset->min_bytes)
-                                         : "challengers nowhere";
-    return std::string(worst.own.onset ? "one limit" : "one pair of limits") + " for all hidden dims costs up to " +
+    if (row.onset)
+        own =
+            row.onset->min_bytes ? "challengers from " + std::to_string(*row.onset->min_bytes) : "challengers nowhere";
+    return std::string(row.onset ? "one limit" : "one pair of limits") + " for all hidden dims costs up to " +
            percent_text(worst.worst_cost) + " (mean " + percent_text(worst.mean_cost) + ") at hidden_dim " +
            std::to_string(worst.hidden_dim) + ", whose own are " + own;
 }
@@ -172,10 +167,10 @@ std::vector<HiddenDimFit> fit_hidden_dims(const CellObservations& observations, 
             !is_told(part.points, end_of_baseline(fit.own.onset)))
             continue;
         double sum = 0;
-        for (std::size_t p = 0; p < part.points.size(); ++p) {
+        for (Eigen::Index p = 0; p < std::ssize(part.points); ++p) {
             const auto time_of = [&](const Cell& chooser) {
                 const Series* series = part.find(select_algorithm(chooser, message_bytes(part.points[p])));
-                return series ? series->typical[static_cast<Eigen::Index>(p)] : std::nan("");
+                return series && (part.sessions < 2 || series->is_confirmed(p)) ? series->typical[p] : std::nan("");
             };
             const double cost = std::expm1(time_of(cell) - time_of(fit.own));
             if (!std::isfinite(cost)) continue;
@@ -197,7 +192,7 @@ void add_hidden_dims(Cell& cell, const std::vector<HiddenDimFit>& fits) {
     const auto worst = std::max_element(fits.begin(), fits.end(), [](const HiddenDimFit& a, const HiddenDimFit& b) {
         return a.worst_cost < b.worst_cost;
     });
-    if (!cell.hidden_dims.empty()) add_note(cell.note, note_on(*worst));
+    if (!cell.hidden_dims.empty()) add_note(cell.note, note_on(*worst, row_of(*worst, cell)));
 }
 
 } // namespace crossover

@@ -250,6 +250,7 @@ CellObservations arrange_cell(const std::vector<const Sample*>& samples) {
             polish(series);
         }
         series.noise = noise_of(series);
+        series.repeated = (series.log_us.isFinite().rowwise().count() > 1).count();
     }
     return cell;
 }

@@ -21,10 +21,13 @@ struct Series {
     Eigen::ArrayXd typical;        // points: over the sessions, their offsets taken out
     Eigen::ArrayXd session_offset; // sessions: how much slower (+) than typical; NaN for a session without values
     double noise = 0;              // standard deviation of `typical`, by what sessions differ; 0 with one session
+    Eigen::Index repeated = 0;     // points that two sessions or more have
     Eigen::ArrayXd rounding;       // points: ± in ln µs that coarse imported times leave open, else 0
     std::vector<Barred> barred;    // points
     std::string reason;            // the note of the first sample that was not ok
     bool empty() const { return !typical.isFinite().any(); }
+    /// Two sessions have its time: one alone may have been disturbed, and nothing need tell.
+    bool is_confirmed(Eigen::Index point) const { return log_us.row(point).isFinite().count() > 1; }
 };
 
 struct CellObservations {

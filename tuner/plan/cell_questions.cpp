@@ -1,6 +1,7 @@
 #include "tuner/plan/cell_questions.hpp"
 
 #include "tuner/fit/fit_cell.hpp"
+#include "tuner/fit/hidden_dims.hpp"
 #include "tuner/fit/statistics.hpp"
 #include "tuner/plan/stopping_rule.hpp"
 
@@ -46,7 +47,9 @@ class Questions {
         if (sizes_.empty()) return {}; // nothing can be compared
         if (brackets) ask_brackets();
         if (wanted_.empty()) {
-            ask_edges();
+            const Cell cell = fit_cell(observations_, options_);
+            ask_edges(cell);
+            ask_rows(cell);
             ask_ties();
         }
         std::vector<Trial> trials;
@@ -112,8 +115,7 @@ class Questions {
 
     // ---- edges ----
 
-    std::vector<FittedEdge> fitted_edges() const {
-        const Cell cell = fit_cell(observations_, options_);
+    std::vector<FittedEdge> fitted_edges(const Cell& cell) const {
         std::vector<FittedEdge> edges;
         const auto octaves_of = [](const std::array<std::uint64_t, 2>& bytes) {
             return std::array{log2_bytes(bytes[0]), log2_bytes(bytes[1])};
@@ -168,10 +170,11 @@ class Questions {
         return evidence;
     }
 
-    void ask_edges() {
-        for (const FittedEdge& edge : fitted_edges()) {
+    void ask_edges(const Cell& cell) {
+        for (const FittedEdge& edge : fitted_edges(cell)) {
+            // Between unfused algorithms nobody asks for an interval, but one session alone may have been disturbed.
             const bool settled = is_settled(curve_of(edge), evidence_of(edge), options_.guard_band);
-            if (settled || (!edge.in_table && session_ > 0)) continue;
+            if (settled || (!edge.in_table && session_ > 1)) continue;
             for (const std::int64_t hidden_dim : hidden_dims_of(points_)) ask_beside(edge, hidden_dim);
         }
     }
@@ -201,6 +204,24 @@ class Questions {
             ask(*--point, sides, true);
             if (!(ratio_at(edge, *point) > guard())) break;
         }
+    }
+
+    // ---- rows of hidden dims ----
+
+    /// The points that would give a hidden dim a row, if the times there are no disturbed ones: once more.
+    void ask_rows(const Cell& cell) {
+        if (session_ == 0) return; // has them
+        for (const HiddenDimFit& fit : fit_hidden_dims(observations_, cell, options_))
+            for (Index p = 0; p < std::ssize(observations_.points); ++p) {
+                const Point& point = observations_.points[p];
+                if (point.hidden_dim != fit.hidden_dim) continue;
+                const std::string own(select_algorithm(fit.own, message_bytes(point)));
+                const std::string shared(select_algorithm(cell, message_bytes(point)));
+                const Series* const first = observations_.find(own);
+                const Series* const second = observations_.find(shared);
+                if (!first || !second || (first->is_confirmed(p) && second->is_confirmed(p))) continue;
+                if (second->typical[p] - first->typical[p] > std::log1p(kCostOfOneRow)) ask(point, {own, shared}, true);
+            }
     }
 
     // ---- ties ----

@@ -8,7 +8,8 @@
 ///    whatever reason, is looked at from both sides before it counts. Not in the last of several sessions, where what
 ///    turns up could not be looked at again.
 /// 4. Edges: for each change of algorithm in the fit of all this, the grid points next to it on either side, of every
-///    hidden dim. In every session, until the stopping rule is content.
+///    hidden dim. In every session, until the stopping rule is content; between unfused algorithms in the first two.
+///    And where a hidden dim would get a row of its own, the points that one session alone has, once more.
 /// 5. Ties: where the fused algorithms and the baseline are close nearly everywhere, all points again in every session.
 /// In steps 3 to 5 only algorithms that come near the fastest of the neighbouring sizes are measured.
 
