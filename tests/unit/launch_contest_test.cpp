@@ -109,6 +109,18 @@ TEST_CASE("the default was not chosen for being low: all its times count") {
     CHECK(times == std::vector<double>{10, 11});
 }
 
+TEST_CASE("no single session after that by which a launch was chosen decides: it may have been disturbed") {
+    std::vector<Sample> samples;
+    for (const std::int64_t count : {1, 2, 4, 8, 16}) {
+        add(samples, 0, point(count), {{"oneshot", 12}, {kA, 10}, {kB, 11}, {"nccl_fused_norm", 20}});
+        add(samples, 1, point(count), {{"oneshot", 12}, {kA, 10}, {kB, 11}});
+        add(samples, 2, point(count), {{"oneshot", 12}, {kA, count == 4 ? 30.0 : 10.0}});
+    }
+    const Cell cell = fit_cells(samples, {}).front();
+    CHECK(launched("oneshot", point(4), launches_of(std::span(&cell, 1))) == kA);
+    CHECK(select_algorithm(cell, message_bytes(point(4))) == "oneshot");
+}
+
 TEST_CASE("the regret of a table is that of the launches that it has") {
     std::vector<Sample> samples;
     for (const int session : {0, 1})

@@ -10,6 +10,10 @@
 namespace crossover {
 namespace {
 
+/// Later sessions that take the place of the one by which a launch was chosen. A single one may have been disturbed,
+/// and there would be nothing to tell it by.
+constexpr int kAnew = 2;
+
 bool has_variants(std::span<const Sample> samples) {
     return std::any_of(samples.begin(), samples.end(),
                        [](const Sample& sample) { return is_launch_variant(sample.algorithm); });
@@ -91,10 +95,10 @@ std::vector<Sample> as_launched(std::span<const Sample> samples, const Launches&
         if (!compared.contains(sample.point)) continue;
         const OfPoint& point = points.at({base, sample.point});
         if (name_of(sample) != (point.sessions.empty() ? std::string(base) : point.launch)) continue;
-        const bool chosen_by_it =
-            std::any_of(point.sessions.upper_bound(sample.session), point.sessions.end(),
-                        [&](int later) { return point.variants.at(later) < point.variants.at(sample.session); });
-        if (anew && is_launch_variant(sample.algorithm) && chosen_by_it) continue;
+        const auto measured_anew =
+            std::count_if(point.sessions.upper_bound(sample.session), point.sessions.end(),
+                          [&](int later) { return point.variants.at(later) < point.variants.at(sample.session); });
+        if (anew && is_launch_variant(sample.algorithm) && measured_anew >= kAnew) continue;
         kept.push_back(sample);
         kept.back().algorithm = base;
     }

@@ -31,7 +31,7 @@ std::string launched(std::string_view algorithm, const Point& point, const Launc
 /// default without one; other variants are left out. Where the launch was never measured, the default stands for it.
 /// Points at which nothing but launches was compared are left out: they say nothing about algorithms.
 /// @param anew  leave out the times by which a launch was chosen (a session that had more variants at that point than a
-///              later one), where later sessions have others: chosen for being low, they are lower than the truth
+///              later one), where two later sessions have others: chosen for being low, they are lower than the truth
 std::vector<Sample> as_launched(std::span<const Sample> samples, const Launches& launches, bool anew = false);
 
 } // namespace crossover
