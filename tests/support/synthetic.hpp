@@ -65,6 +65,13 @@ inline double meeting(const Curve& a, const Curve& b, double low, double high) {
     return std::sqrt(low * high);
 }
 
+/// Of tests that try every sample in turn, the share that sanitizers get, which make them three times as slow.
+#ifdef CROSSOVER_SANITIZED
+inline constexpr std::size_t kEvery = 7;
+#else
+inline constexpr std::size_t kEvery = 1;
+#endif
+
 struct Noise {
     double session_bias = 0.01;  // a session's factor per algorithm is uniform in 1 ± this
     double sample = 0.005;       // standard deviation of the log of one sample
