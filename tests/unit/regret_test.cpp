@@ -6,7 +6,6 @@
 #include "tuner/fit/fit.hpp"
 #include "tuner/fit/incumbent.hpp"
 #include "tuner/fit/regret.hpp"
-#include "tuner/read_file.hpp"
 #include "tuner/samples/journal.hpp"
 
 #include <doctest/doctest.h>
@@ -45,8 +44,7 @@ Choice always(const std::string& name) {
 }
 
 Incumbent read(const std::string& name) {
-    const std::string path = std::string(CROSSOVER_SOURCE_DIR) + "/configs/incumbents/" + name + ".yaml";
-    return parse_incumbent(read_file(path, "the incumbent"), path);
+    return read_incumbent(std::string(CROSSOVER_SOURCE_DIR) + "/configs/incumbents/" + name + ".yaml");
 }
 
 std::string chosen(const Incumbent& incumbent, const std::string& capability, int world_size, std::uint64_t bytes,
@@ -229,10 +227,11 @@ TEST_CASE("the rules of SGLang, FlashInfer, TensorRT-LLM and of no fusion") {
 }
 
 TEST_CASE("a malformed rule is an error with its line") {
+    const test::TemporaryFolder folder;
     const std::string head = "incumbent: X\nsource: s\ndate: 2026-01\notherwise: unfused\n";
     const auto message = [&](const std::string& text) -> std::string {
         try {
-            parse_incumbent(text, "x.yaml");
+            read_incumbent(folder.write("x.yaml", text));
         } catch (const InputError& error) {
             return error.what();
         }

@@ -1,6 +1,7 @@
 #include "tuner/fit/incumbent.hpp"
 
 #include "tuner/fit/regret.hpp"
+#include "tuner/read_file.hpp"
 #include "tuner/table.hpp"
 #include "tuner/yaml_map.hpp"
 
@@ -96,6 +97,10 @@ Incumbent parse_incumbent(const std::string& text, const std::string& where) {
     if (incumbent.rules.empty()) map.fail(rules, "`rules` is empty", "write at least one rule");
     map.finish();
     return incumbent;
+}
+
+Incumbent read_incumbent(const std::filesystem::path& path) {
+    return parse_incumbent(read_file(path, "the incumbent"), path.string());
 }
 
 std::string choose(const Incumbent& incumbent, const std::string& compute_capability, const Point& point) {

@@ -20,6 +20,7 @@
 #include "tuner/workload.hpp"
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
@@ -53,6 +54,7 @@ bool is_incumbent(const std::string& text, const std::string& where);
 
 /// @throws InputError with file:line for malformed YAML, unknown or missing keys, units or words
 Incumbent parse_incumbent(const std::string& text, const std::string& where);
+Incumbent read_incumbent(const std::filesystem::path& path);
 
 /// `oneshot`, `twoshot`, `unfused` or `nccl` (kUnfused, kNccl of regret.hpp) or `not_measured`.
 std::string choose(const Incumbent& incumbent, const std::string& compute_capability, const Point& point);
