@@ -6,8 +6,10 @@
 #include "tuner/fit/regret.hpp"
 #include "tuner/plan/plan.hpp"
 #include "tuner/roles.hpp"
+#include "tuner/yaml_writer.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <iterator>
 #include <map>
@@ -15,6 +17,8 @@
 
 namespace crossover {
 namespace {
+
+constexpr const char* kGuardBandKey = "guard_band"; // of a table's provenance.extra
 
 Cell unmeasured_cell(const CellKey& key, int gpus) {
     Cell cell;
@@ -124,6 +128,7 @@ Table make_table(std::span<const Sample> samples, const RunRecord& record, const
     table.provenance.sessions = static_cast<int>(sessions.size());
     table.provenance.samples = std::ssize(samples);
     if (record.config) table.provenance.extra.merge(candidate_lines(*record.config));
+    table.provenance.extra[kGuardBandKey] = number_node(options.guard_band).Scalar();
     const auto [fitted, held_out] = split_samples(samples, record);
     table.cells = fit_cells(fitted, options);
     judge(table.cells, held_out, options.guard_band);
@@ -140,6 +145,16 @@ FitOptions fit_options(const Config& config) {
             .workspace_bytes = [config](const CellKey& key, std::uint64_t max_message_bytes) {
                 return fused_workspace(config, key.world_size, max_message_bytes);
             }};
+}
+
+std::optional<double> guard_band_of(const Table& table) {
+    const auto found = table.provenance.extra.find(kGuardBandKey);
+    if (found == table.provenance.extra.end()) return std::nullopt;
+    const std::string& text = found->second;
+    double share = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), share);
+    if (error != std::errc{} || end != text.data() + text.size() || !(share >= 0 && share <= 0.5)) return std::nullopt;
+    return share;
 }
 
 std::vector<CellKey> cell_keys(const Config& config) {

@@ -4,6 +4,7 @@
 #include "tuner/samples/run_record.hpp"
 #include "tuner/table.hpp"
 
+#include <optional>
 #include <set>
 #include <span>
 #include <vector>
@@ -21,15 +22,18 @@ SplitSamples split_samples(std::span<const Sample> samples, const RunRecord& rec
 std::set<CellKey> cut_by_budget(std::span<const Sample> samples, const RunRecord& record);
 
 /// The table of a run: the fitted cells, one `not_measured` cell for each that `asked` names and no sample is of, and
-/// where the numbers come from. provenance.sessions and .samples are counted. Samples of the config's validation points
-/// are not fitted: where there are any, a cell's regret is that of those. A cell says in its note if the search of it
-/// ended with its budget.
+/// where the numbers come from. provenance.sessions and .samples are counted, the guard band is told. Samples of the
+/// config's validation points are not fitted: where there are any, a cell's regret is that of those. A cell says in its
+/// note if the search of it ended with its budget.
 /// @throws InputError if a sample is not of the record's SKU and compute capability
 Table make_table(std::span<const Sample> samples, const RunRecord& record, const FitOptions& options,
                  std::span<const CellKey> asked = {});
 
 /// How a config wants its samples fitted.
 FitOptions fit_options(const Config& config);
+
+/// What a table was fitted with, as make_table() writes it there; nothing if it is by another hand.
+std::optional<double> guard_band_of(const Table& table);
 
 /// The cells of a config, sorted.
 std::vector<CellKey> cell_keys(const Config& config);

@@ -273,7 +273,8 @@ TEST_CASE("other hardware or software: told once, not compared, which is no cons
     CHECK(comparison.cells[0].verdict == Verdict::same);
 }
 
-TEST_CASE("other calls in a graph or replays in a sample: told where both are known, compared all the same") {
+TEST_CASE(
+    "other calls in a graph, replays in a sample or guard band: told where both are known, compared all the same") {
     Table before = table_of({steep_cell()}), after = before;
     before.provenance.extra["graph_calls"] = "20";
     before.provenance.extra["trials"] = "15";
@@ -284,6 +285,14 @@ TEST_CASE("other calls in a graph or replays in a sample: told where both are kn
     REQUIRE(comparison.differences.size() == 1);
     CHECK(comparison.differences[0].text == "graph_calls: 20 → 1");
     CHECK(comparison.comparable());
+
+    after = before;
+    after.provenance.extra["guard_band"] = "0.02";
+    CHECK(compare_tables(before, after).differences.empty()); // a table of a former Crossover does not tell
+    before.provenance.extra["guard_band"] = "0.05";
+    REQUIRE(compare_tables(before, after).differences.size() == 1);
+    CHECK(compare_tables(before, after).differences[0].text == "guard_band: 0.05 → 0.02");
+    CHECK(compare_tables(before, after).comparable());
 
     after = before;
     after.provenance.extra["graph_start"] = "left out"; // of the times, as it is now

@@ -56,6 +56,26 @@ TEST_CASE("report draws again what tune wrote") {
     CHECK(run.run("report o --against /dev/stdin < o/table.yaml").status == 0);
 }
 
+TEST_CASE("report judges by the table's guard band, whatever the config of the run says") {
+    const Run run;
+    const std::string narrow = "guard band: +2.0 % either way", wide = "guard band: +20.0 % either way";
+    CHECK(read_text(run.path("o/report.html")).find(narrow) != std::string::npos);
+    REQUIRE(run.run("fit --samples o/samples.csv --guard-band 20% --out o/table.yaml").status == 0);
+    REQUIRE(run.run("report o").status == 0);
+    const std::string again = read_text(run.path("o/report.html"));
+    CHECK(again.find(wide) != std::string::npos);
+    CHECK(again.find(narrow) == std::string::npos);
+    CHECK(again.find("<dt>guard_band</dt><dd>0.2</dd>") != std::string::npos);
+
+    // A table of a former Crossover does not tell it: the run's does.
+    std::string table = read_text(run.path("o/table.yaml"));
+    const std::string line = "    guard_band: \"0.2\"\n";
+    REQUIRE(table.find(line) != std::string::npos);
+    run.folder.write("o/table.yaml", table.erase(table.find(line), line.size()));
+    REQUIRE(run.run("report o").status == 0);
+    CHECK(read_text(run.path("o/report.html")).find(narrow) != std::string::npos);
+}
+
 TEST_CASE("report of input that cannot be used") {
     const Run run;
     fs::remove(run.path("o/report.html"));

@@ -91,11 +91,10 @@ int run_report(const std::vector<std::string>& arguments) {
         regrets.push_back(
             {.name = std::move(seen.name), .fitted = std::move(seen.report), .held_out = std::move(unseen.report)});
     }
-    const std::string html = emit_html({.table = table,
-                                        .fitted = fitted,
-                                        .held_out = held_out,
-                                        .fit = record.config ? fit_options(*record.config) : FitOptions{},
-                                        .others = regrets});
+    FitOptions fit = record.config ? fit_options(*record.config) : FitOptions{};
+    fit.guard_band = guard_band_of(table).value_or(fit.guard_band); // `fit --guard-band` may have had another
+    const std::string html =
+        emit_html({.table = table, .fitted = fitted, .held_out = held_out, .fit = fit, .others = regrets});
     if (files.out.empty()) {
         std::cout << html;
         return 0;
