@@ -1,5 +1,6 @@
 #include "output/format.hpp"
 
+#include "tuner/launch_name.hpp"
 #include "tuner/one_line.hpp"
 
 #include <algorithm>
@@ -129,6 +130,14 @@ std::string onset_text(const Cell& cell) {
 
 std::string onset_ci_text(const std::optional<Onset>& onset) { return range_text(onset ? onset->ci95 : std::nullopt); }
 
+std::string then_text(const Cell& cell) {
+    std::string names;
+    for (const Interval& interval : cell.intervals)
+        if (algorithm::is_challenger(interval.algorithm) && names.find(interval.algorithm) == std::string::npos)
+            names += (names.empty() ? "" : ", ") + interval.algorithm;
+    return names.empty() ? "–" : names;
+}
+
 std::string group_name(const CellKey& key) {
     return std::string(to_string(key.pattern)) + ", " + std::string(to_string(key.dtype));
 }
@@ -146,6 +155,33 @@ std::vector<std::string> cell_facts(const Cell& cell) {
                         (cell.regret->held_out ? " held-out points: mean " : " points, those it was fitted to: mean ") +
                         percent(cell.regret->mean, 2) + ", worst " + percent(cell.regret->max, 2));
     if (!cell.note.empty()) facts.push_back("note: " + comment_line(cell.note));
+    for (const Interval& interval : cell.intervals) facts.push_back(interval_text(interval));
+    return facts;
+}
+
+std::vector<std::string> row_facts(const Cell& cell) {
+    std::vector<std::string> facts;
+    for (const HiddenDimRow& row : cell.hidden_dims) {
+        const Cell model = for_hidden_dim(cell, row.hidden_dim);
+        const std::string limits = is_moe(cell.key.pattern)
+                                       ? then_text(model) + " from " + onset_text(model)
+                                       : "oneshot max " + threshold_text(model, model.oneshot) + ", twoshot max " +
+                                             threshold_text(model, model.twoshot);
+        std::string fact =
+            "hidden_dim " + std::to_string(row.hidden_dim) + " by itself: " + limits + ", baseline " + model.baseline;
+        if (!range_ends(row.intervals)) // the limits do not tell all
+            for (const Interval& interval : row.intervals) fact += "; " + interval_text(interval);
+        facts.push_back(std::move(fact));
+    }
+    return facts;
+}
+
+std::vector<std::string> launch_facts(const Cell& cell) {
+    std::vector<std::string> facts;
+    for (const LaunchRow& row : cell.launches)
+        facts.push_back(row.algorithm + " at hidden_dim " + std::to_string(row.hidden_dim) + ", " +
+                        size_text(row.min_bytes) + " to " + size_text(row.max_bytes) + ", launched with " +
+                        to_string(row.launch));
     return facts;
 }
 

@@ -48,14 +48,20 @@ std::string onset_text(const Cell& cell);
 /// Its 95 % interval, or "–".
 std::string onset_ci_text(const std::optional<Onset>& onset);
 
+/// The challengers above a MoE cell's onset, or "–".
+std::string then_text(const Cell& cell);
+
 /// "0 (0 B) to 131072 (128 KiB): oneshot"
 std::string interval_text(const Interval& interval);
 
 /// What cells share a table of the summary: "allreduce_residual_rmsnorm, bfloat16"
 std::string group_name(const CellKey& key);
 
-/// What a cell says besides its limits, a line each: status, baseline, range, workspace, regret, note.
+/// What a cell says besides its limits, a line each: status, baseline, range, workspace, regret, note, intervals.
 std::vector<std::string> cell_facts(const Cell& cell);
+/// Likewise its rows of single hidden_dims, and of launches.
+std::vector<std::string> row_facts(const Cell& cell);
+std::vector<std::string> launch_facts(const Cell& cell);
 
 /// How to read a summary of these cells, in a paragraph.
 std::string how_to_read(const std::vector<Cell>& cells);

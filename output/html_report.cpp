@@ -224,27 +224,39 @@ std::string curves_caption(Pattern pattern) {
            " must win by.";
 }
 
-std::string cell_body(const Material& material, const Cell& cell) {
-    std::string out = "<ul class=\"facts\">\n";
-    for (const std::string& fact : cell_facts(cell)) out += element("li", fact) + "\n";
-    out += "</ul>\n";
+std::string list_of(const std::vector<std::string>& facts) {
+    std::string items;
+    for (const std::string& fact : facts) items += element("li", fact) + "\n";
+    return "<ul class=\"facts\">\n" + items + "</ul>\n";
+}
+
+/// What the samples of a cell look like, and what its limits lose on them.
+std::string drawn_samples(const Material& material, const Cell& cell) {
     const CellObservations* observations = find_observations(material.fitted, cell.key);
-    if (!observations) return out + "<p class=\"soft\">No samples of this cell.</p>\n";
+    if (!observations) return "<p class=\"soft\">No samples of this cell.</p>\n";
     const std::string curves = latency_figure({.cell = cell,
                                                .observations = *observations,
                                                .log2_bytes = material.log2_bytes,
                                                .guard_band = material.report.fit.guard_band,
                                                .styles = material.styles});
-    if (curves.empty()) return out + "<p class=\"soft\">No sample of this cell has a time.</p>\n";
-    out += "<figure class=\"curves\">\n" + curve_key(*observations, material.styles) + curves +
-           element("figcaption", curves_caption(cell.key.pattern)) + "\n</figure>\n";
-    out += "<h4>Regret map</h4>\n<figure class=\"map\">\n" + regret_key() +
+    if (curves.empty()) return "<p class=\"soft\">No sample of this cell has a time.</p>\n";
+    return "<figure class=\"curves\">\n" + curve_key(*observations, material.styles) + curves +
+           element("figcaption", curves_caption(cell.key.pattern)) +
+           "\n</figure>\n<h4>Regret map</h4>\n<figure class=\"map\">\n" + regret_key() +
            regret_map(cell, *observations, find_observations(material.held_out, cell.key), material.styles) +
            "<figcaption>Colour: time lost by the table's choice against the best algorithm measured there. Bar: the "
            "choice, in the colours above. A field reaches half-way to its neighbours. Framed: shapes "
            "that are measured to judge the limits and are in no fit. Hover for names and "
-           "times.</figcaption>\n</figure>\n";
-    return out + hidden_dim_table(material, cell);
+           "times.</figcaption>\n</figure>\n" +
+           hidden_dim_table(material, cell);
+}
+
+std::string cell_body(const Material& material, const Cell& cell) {
+    std::string out = list_of(cell_facts(cell)) + drawn_samples(material, cell);
+    if (!cell.hidden_dims.empty())
+        out += "<h4>Hidden dims with limits of their own in the table</h4>\n" + list_of(row_facts(cell));
+    if (!cell.launches.empty()) out += "<h4>Launches in the table</h4>\n" + list_of(launch_facts(cell));
+    return out;
 }
 
 std::string cell_sections(const Material& material) {

@@ -1,6 +1,5 @@
 #include "output/emit.hpp"
 #include "output/format.hpp"
-#include "tuner/launch_name.hpp"
 
 #include <algorithm>
 #include <array>
@@ -22,14 +21,6 @@ std::vector<std::string> moe_head(Pattern pattern) {
             "gain at edge",
             "baseline",
             "then"};
-}
-
-std::string then_text(const Cell& cell) {
-    std::string names;
-    for (const Interval& interval : cell.intervals)
-        if (algorithm::is_challenger(interval.algorithm) && names.find(interval.algorithm) == std::string::npos)
-            names += (names.empty() ? "" : ", ") + interval.algorithm;
-    return names.empty() ? "–" : names;
 }
 
 std::vector<std::string> summary_row(const Cell& cell) {
@@ -94,23 +85,8 @@ std::string is_it_bytes(const Table& table) {
 
 std::string cell_details(const Cell& cell) {
     std::string out = "### " + to_string(cell.key) + "\n\n";
-    for (const std::string& fact : cell_facts(cell)) out += "- " + fact + "\n";
-    for (const Interval& interval : cell.intervals) out += "- " + interval_text(interval) + "\n";
-    for (const HiddenDimRow& row : cell.hidden_dims) {
-        const Cell model = for_hidden_dim(cell, row.hidden_dim);
-        if (is_moe(cell.key.pattern)) {
-            out += "- hidden_dim " + std::to_string(row.hidden_dim) + " by itself: " + then_text(model) + " from " +
-                   onset_text(model) + ", baseline " + model.baseline + "\n";
-            continue;
-        }
-        out += "- hidden_dim " + std::to_string(row.hidden_dim) + " by itself: oneshot max " +
-               threshold_text(model, model.oneshot) + ", twoshot max " + threshold_text(model, model.twoshot) +
-               ", baseline " + model.baseline + "\n";
-    }
-    for (const LaunchRow& row : cell.launches)
-        out += "- " + row.algorithm + " at hidden_dim " + std::to_string(row.hidden_dim) + ", " +
-               human_bytes(row.min_bytes) + " … " + human_bytes(row.max_bytes) + ", launched with " +
-               to_string(row.launch) + "\n";
+    for (const auto& facts : {cell_facts(cell), row_facts(cell), launch_facts(cell)})
+        for (const std::string& fact : facts) out += "- " + fact + "\n";
     return out;
 }
 

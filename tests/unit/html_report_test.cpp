@@ -177,8 +177,14 @@ TEST_CASE("every state of a cell, with no samples at all") {
     for (const char* part :
          {"<td>tie</td>", "<td>unsupported</td>", "<td>0 (never from 4 KiB on)</td>", "<td>≥ 67108864 (64 MiB)</td>",
           "<td>16777216 (16 MiB), workspace</td>", "no peer access between all GPUs",
-          "<td>131072 (128 KiB)<br/><span class=\"soft\">~115 KiB … ~137 KiB</span></td>"})
+          "<td>131072 (128 KiB)<br/><span class=\"soft\">~115 KiB … ~137 KiB</span></td>",
+          "<li>262145 (~256 KiB) to 393216 (384 KiB): nccl_symm_fused_norm</li>",
+          "<li>hidden_dim 2048 by itself: oneshot max 16384 (16 KiB), twoshot max 2097152 (2 MiB), baseline "
+          "nccl_fused_norm</li>",
+          "<li>oneshot at hidden_dim 4096, 65537 (~64 KiB) to 131072 (128 KiB), launched with "})
         CHECK_MESSAGE(has(html, part), part);
+    CHECK(count_of(html, "<h4>Hidden dims with limits of their own in the table</h4>") == 1);
+    CHECK(count_of(html, "<h4>Launches in the table</h4>") == 1);
     check_page(html_of(test::empty_table("X", "9.0"), {}));
 }
 

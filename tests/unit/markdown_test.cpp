@@ -82,6 +82,11 @@ TEST_CASE("is it bytes? The report answers") {
     CHECK(text.find("- hidden_dim 2048 by itself: oneshot max 16384 (16 KiB), twoshot max 2097152 (2 MiB)") !=
           std::string::npos);
     CHECK(text.find("- hidden_dim 2880 by itself: oneshot max tie") != std::string::npos);
+    Table alternating = table;
+    alternating.cells.back().hidden_dims[0].intervals = find_cell(table, {.world_size = 4})->intervals;
+    CHECK(emit_markdown(alternating)
+              .find("twoshot max 2097152 (2 MiB), baseline nccl_fused_norm; 0 (0 B) to 262144 (256 KiB): oneshot; "
+                    "262145 (~256 KiB) to 393216 (384 KiB): nccl_symm_fused_norm; ") != std::string::npos);
     for (Cell& cell : table.cells) {
         cell.hidden_dims.clear();
         if (cell.spread) cell.spread->worst_cost = 0.0012;
