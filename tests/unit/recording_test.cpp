@@ -249,8 +249,16 @@ TEST_CASE("a replay's samples give way, measured ones do not") {
     record.source = "recording";
     const std::vector<Sample> samples = test::small_samples(test::small_config());
     begin_run(folder.path(), record, false).append(std::span(samples).first(5));
+    for (const char* const name : kMadeOfSamples) folder.write(name, "of the five");
+    begin_run(folder.path(), record, true); // more of the same
+    for (const char* const name : kMadeOfSamples) CHECK(std::filesystem::exists(folder.path() / name));
+    folder.write("elsewhere.h", "of the five");
+    std::filesystem::remove(folder.path() / "oneshot_thresholds.h");
+    std::filesystem::create_symlink("elsewhere.h", folder.path() / "oneshot_thresholds.h");
     {
         Journal journal = begin_run(folder.path(), record, false);
+        for (const std::string name : kMadeOfSamples) // none of samples that are gone
+            CHECK(std::filesystem::exists(folder.path() / name) == (name == "oneshot_thresholds.h"));
         journal.append(std::span(samples).first(3));
         CHECK_THROWS_AS(begin_run(folder.path(), record, false), InputError); // not while they are being written
     }

@@ -114,11 +114,10 @@ void finish(const TuneRequest& request, RunRecord record, const Replay* replay) 
     const auto [fitted, held_out] = split_samples(samples, record);
 
     // All of them are made before the first is written.
-    const std::array files{std::pair{"table.yaml", emit_yaml(table)},
-                           std::pair{"oneshot_thresholds.h", emit_cpp_header({&table, 1})},
-                           std::pair{"report.md", emit_markdown(table)},
-                           std::pair{"report.html", emit_html({table, fitted, held_out, fit, {}})}};
-    for (const auto& [name, text] : files) write_atomically(request.out / name, text);
+    const std::array<std::string, kMadeOfSamples.size()> texts{emit_yaml(table), emit_cpp_header({&table, 1}),
+                                                               emit_markdown(table),
+                                                               emit_html({table, fitted, held_out, fit, {}})};
+    for (std::size_t i = 0; i < texts.size(); ++i) write_atomically(request.out / kMadeOfSamples[i], texts[i]);
 
     std::cout << '\n' << emit_summary(table) << '\n';
     for (const auto& [key, value] : table.provenance.extra) // whose kernels these are
@@ -131,7 +130,7 @@ void finish(const TuneRequest& request, RunRecord record, const Replay* replay) 
     std::cout << held_out_lines(table, held_out);
     if (replay) std::cout << search_lines(table, samples, *replay);
     std::cout << "Written to " << request.out.string() << ": ";
-    for (const auto& [name, text] : files) std::cout << name << ", ";
+    for (const char* const name : kMadeOfSamples) std::cout << name << ", ";
     std::cout << "samples.csv, provenance.yaml\n";
 }
 

@@ -10,6 +10,7 @@
 #include "tuner/yaml_writer.hpp"
 
 #include <system_error>
+#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -84,6 +85,16 @@ void create_folder(const std::filesystem::path& folder) {
                          "name a folder that you may write to with --out");
 }
 
+/// Leaves links and read-only files, which are somebody's wish; writing them is another matter.
+void remove_made(const std::filesystem::path& folder) {
+    std::error_code ignored;
+    for (const char* const name : kMadeOfSamples)
+        if (const auto path = folder / name;
+            std::filesystem::is_regular_file(std::filesystem::symlink_status(path, ignored)) &&
+            ::access(path.c_str(), W_OK) == 0)
+            std::filesystem::remove(path, ignored);
+}
+
 } // namespace
 
 RunRecord read_provenance(const std::filesystem::path& path) {
@@ -121,6 +132,7 @@ Journal begin_run(const std::filesystem::path& folder, const RunRecord& record, 
     if (std::filesystem::exists(samples)) {
         if (!resume && has_record && read_provenance(provenance).source == "recording") {
             Journal::clear(samples);
+            remove_made(folder);
         } else if (Journal journal(samples, resume); !journal.existing().empty()) { // throws unless it may go on
             if (!has_record)
                 throw InputError(samples.string(), "cannot resume without a provenance.yaml beside it",

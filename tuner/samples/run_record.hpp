@@ -6,6 +6,7 @@
 #include "tuner/samples/journal.hpp"
 #include "tuner/table.hpp"
 
+#include <array>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -24,6 +25,9 @@ struct RunRecord {
     bool operator==(const RunRecord&) const = default;
 };
 
+/// What `tune` makes of a run's samples and writes beside them: the table, its header, and both reports.
+inline constexpr std::array kMadeOfSamples{"table.yaml", "oneshot_thresholds.h", "report.md", "report.html"};
+
 /// @throws InputError with file:line for malformed YAML, missing or unknown keys
 RunRecord read_provenance(const std::filesystem::path& path);
 /// provenance.yaml's text; read_provenance of it gives the same record.
@@ -39,7 +43,8 @@ std::vector<Sample> read_samples_in_roles(const std::filesystem::path& path);
 ///
 /// With `resume`, samples that are there are kept, and their record must agree with `record` in machine, software and
 /// config; only the number of sessions and the fit's options may differ. Without, a folder that holds samples is
-/// an error, unless they are a replay's, which can be had again at any time.
+/// an error, unless they are a replay's, which can be had again at any time: they go, and with them what was made of
+/// them, so that a run that is interrupted leaves no table of other samples.
 /// @throws InputError naming what differs, or why the folder cannot be written
 Journal begin_run(const std::filesystem::path& folder, const RunRecord& record, bool resume);
 
