@@ -264,6 +264,18 @@ TEST_CASE("the config decides what of the recording is used") {
     CHECK(table.provenance.samples == std::ssize(test::small_samples(place.config)) / 4);
 }
 
+TEST_CASE("what a table loses elsewhere is told against the algorithms that were asked for") {
+    Workplace place;
+    place.config.algorithms = {"nccl_fused_norm", "twoshot"}; // the recording's oneshot is up to 1.35 times as fast
+    place.config.hidden_dims = {2048};
+    place.folder.write("without.yaml", to_yaml(place.config));
+    const std::string output = place.tune("--config without.yaml --out o").output;
+    const std::string line = " other recorded points: mean ", worst = "worst +";
+    REQUIRE(output.find(line) != std::string::npos);
+    CAPTURE(output.substr(output.find(line)));
+    CHECK(std::stod(output.substr(output.find(worst, output.find(line)) + worst.size())) < 10);
+}
+
 TEST_CASE("a config that names no number of sessions makes do with the recorded ones") {
     const Workplace place;
     place.write_changed("any.yaml", "  sessions: 2\n", "");

@@ -63,10 +63,12 @@ std::string held_out_lines(const Table& table, std::span<const Sample> held_out)
 std::string search_lines(const Table& table, std::span<const Sample> samples, const Replay& replay) {
     const std::vector<Point> points = grid_points(replay.config);
     const bool tuned = replay.config.launches == LaunchChoice::tuned;
+    const auto is_asked = [&](const Sample& sample) {
+        return std::ranges::find(replay.config.algorithms, tuned ? base_of(sample.algorithm) : sample.algorithm) !=
+               replay.config.algorithms.end();
+    };
     const auto in_grid = [&](const Sample& sample) {
-        return sample.session < replay.config.sessions &&
-               std::ranges::find(replay.config.algorithms, tuned ? base_of(sample.algorithm) : sample.algorithm) !=
-                   replay.config.algorithms.end() &&
+        return is_asked(sample) && sample.session < replay.config.sessions &&
                std::binary_search(points.begin(), points.end(), sample.point);
     };
     std::vector<Sample> grid, searched, rest;
@@ -75,7 +77,7 @@ std::string search_lines(const Table& table, std::span<const Sample> samples, co
     std::set<Point> used;
     for (const Sample& sample : samples) used.insert(sample.point);
     std::ranges::copy_if(replay.recorded, std::back_inserter(rest),
-                         [&](const Sample& sample) { return !used.contains(sample.point); });
+                         [&](const Sample& sample) { return is_asked(sample) && !used.contains(sample.point); });
 
     const auto share = [](double part, double whole) { return percent(part / whole, 1).substr(1); }; // no sign
     std::string lines =
