@@ -42,7 +42,8 @@ struct Limit {
     std::uint64_t max_bytes;
 };
 
-/// One cell of the table. workspace_bytes: what the fused algorithms need up to their limits; 0 = unknown.
+/// One cell of the table. workspace_bytes: what the fused algorithms need up to their limits; 0 = nothing, or
+/// not known.
 struct Cell {
     Status status;
     Limit oneshot;

@@ -19,6 +19,8 @@ std::string cell_literal(const Cell& cell) {
 std::string cell_case(const Cell& cell) {
     std::string out = case_label(cell.key);
     if (!cell.baseline.empty()) out += " // against " + comment_line(cell.baseline);
+    if (is_never_fused(cell) && cell.measured_min_bytes > 0)
+        out += "\n        // never fused from " + size_text(cell.measured_min_bytes) + " on; not measured below";
     if (!cell.note.empty()) out += "\n        // " + comment_line(cell.note);
     return out + "\n        return " + cell_literal(cell) + ";\n";
 }

@@ -302,6 +302,15 @@ TEST_CASE("same tables, same bytes; provenance in the comment") {
     CHECK(text.find("#include <vector>") == std::string::npos);
 }
 
+TEST_CASE("where nothing is fused, the header says from which size on that was measured") {
+    Table table = test::empty_table("NVIDIA H200", "9.0");
+    table.cells = {test::measured_cell(2, 0, 0)};
+    const std::string remark = "// never fused from 4096 (4 KiB) on; not measured below\n";
+    CHECK(emit_cpp_header(std::array{table}).find(remark) != std::string::npos);
+    table.cells = {test::measured_cell(2, 0, 8192)};
+    CHECK(emit_cpp_header(std::array{table}).find("never fused") == std::string::npos);
+}
+
 TEST_CASE("two tables for one GPU are refused") {
     CHECK_THROWS_AS(emit_cpp_header(std::array{table_of("NVIDIA H200", 1), table_of("NVIDIA H200", 2)}), InputError);
     CHECK_THROWS_AS(emit_cpp_header(std::array{table_of("NVIDIA H200", 1), table_of("NVIDIA-H200", 2)}), InputError);
