@@ -212,8 +212,10 @@ TEST_CASE("tune without GPUs and without a name") {
         return test::run_command("cd " + folder.path().string() +
                                  " && CUDA_VISIBLE_DEVICES= " CROSSOVER_BINARY " tune " + arguments);
     };
-    for (const std::string& arguments : {std::string(), "--config " + (configs / "default.yaml").string(),
-                                         "--out quick --config " + (configs / "quick.yaml").string()}) {
+    for (const std::string& arguments :
+         {std::string(), "--config " + (configs / "default.yaml").string(), std::string("--config default"),
+          "--out quick --config " + (configs / "quick.yaml").string(),
+          std::string("--out named --config quick")}) { // beside a folder of that name
         const test::CommandResult result = tune(arguments);
         // The default config, named or not, is cut to what was recorded.
         const bool cut = arguments.find("quick") == std::string::npos;
@@ -227,6 +229,9 @@ TEST_CASE("tune without GPUs and without a name") {
         // The only one of this pattern.
         CHECK(result.output.find("/configs/recordings/h200-4x (NVIDIA H200, ") < result.output.find('\n'));
     }
+    const auto read = [&](const char* file) { return test::read_text(folder.path() / file); };
+    CHECK(read("named/provenance.yaml") == read("quick/provenance.yaml"));
+    test::check_refused(tune("--config slow"), "slow: cannot read the config: ");
     Config asked = tiny_config();
     asked.hidden_dims = {2888};
     asked.sessions = 1;

@@ -3,19 +3,49 @@
 #include "tuner/error.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <system_error>
 
 namespace crossover {
 namespace fs = std::filesystem;
 
-fs::path data_folder() {
+namespace {
+
+fs::path installed_folder() {
     std::error_code ignored;
     const fs::path program = fs::read_symlink("/proc/self/exe", ignored);
-    const fs::path installed = program.parent_path().parent_path() / "share" / "crossover" / "configs";
-    for (const fs::path& folder : {installed, fs::path(CROSSOVER_DATA_DIR), fs::path("configs")})
+    return program.parent_path().parent_path() / "share" / "crossover" / "configs";
+}
+
+/// data_folder(), if there is one.
+std::optional<fs::path> find_data_folder() {
+    std::error_code ignored;
+    for (const fs::path& folder : {installed_folder(), fs::path(CROSSOVER_DATA_DIR), fs::path("configs")})
         if (fs::exists(folder / "default.yaml", ignored)) return folder;
-    throw InputError(installed.string(), "Crossover's own configs are not there, nor in " CROSSOVER_DATA_DIR,
+    return std::nullopt;
+}
+
+} // namespace
+
+fs::path data_folder() {
+    if (const auto folder = find_data_folder()) return *folder;
+    throw InputError(installed_folder().string(), "Crossover's own configs are not there, nor in " CROSSOVER_DATA_DIR,
                      "run in Crossover's source tree, or name files with --config and --recording");
+}
+
+fs::path find_config(const std::string& name) {
+    std::error_code ignored;
+    const bool is_file = fs::exists(name, ignored) && !fs::is_directory(name, ignored);
+    if (is_file || fs::path(name).filename() != name) return name;
+    const auto folder = find_data_folder();
+    if (!folder || !fs::exists(*folder / (name + ".yaml"), ignored)) return name;
+    return shown(*folder / (name + ".yaml"));
+}
+
+bool is_default_config(const fs::path& path) {
+    std::error_code ignored; // a file that is not there is told when it is read
+    const auto folder = find_data_folder();
+    return folder && fs::equivalent(path, *folder / "default.yaml", ignored);
 }
 
 std::vector<fs::path> shipped_recordings() {

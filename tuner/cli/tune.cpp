@@ -18,13 +18,10 @@
 
 #include <array>
 #include <iostream>
-#include <system_error>
 #include <utility>
 
 namespace crossover {
 namespace {
-
-namespace fs = std::filesystem;
 
 const Usage kUsage{.name = "tune",
                    .arguments = "",
@@ -43,7 +40,7 @@ std::optional<TuneRequest> parse_request(const std::vector<std::string>& argumen
     po::options_description options;
     // clang-format off
     options.add_options()
-        ("config", po::value(&config)->value_name("FILE"), "what to measure; configs/default.yaml if left out")
+        ("config", po::value(&config)->value_name("FILE"), "what to measure: a file, or one of configs/ by its name (default, quick, moe); configs/default.yaml if left out")
         ("out", po::value(&out)->value_name("DIR")->default_value("out"), "folder to write into")
         ("recording", po::value(&recording)->value_name("DIR"),
          "replay this run folder (or its name in configs/recordings), even if there are GPUs; without GPUs and a name, "
@@ -59,10 +56,9 @@ std::optional<TuneRequest> parse_request(const std::vector<std::string>& argumen
     const auto values = parse_options(kUsage, options, arguments);
     if (!values) return std::nullopt;
 
-    std::error_code ignored; // a file that is not there is told when it is read
-    request.default_config =
-        values->count("config") == 0 || fs::equivalent(config, data_folder() / "default.yaml", ignored);
-    request.config_path = values->count("config") == 0 ? shown(data_folder() / "default.yaml") : config;
+    if (values->count("config") == 0) config = shown(data_folder() / "default.yaml");
+    request.config_path = find_config(config);
+    request.default_config = is_default_config(request.config_path);
     const ConfigFile file = read_config_file(request.config_path);
     request.config = file.config;
     request.any_sessions = values->count("sessions") == 0 && (request.default_config || !file.names_sessions);
