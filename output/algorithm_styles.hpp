@@ -8,11 +8,12 @@
 
 namespace crossover {
 
-/// Known algorithms have a style of their own; others share six, by their names' order.
+/// Known algorithms have a style of their own among those of a pattern, and a colour, as what a table chooses is drawn
+/// in nothing else; others share six styles of three colours, by their names' order.
 ///
 /// The colours are those of Okabe and Ito (2008, "Color Universal Design"), told apart with any colour vision, adjusted
-/// for light and dark paper. Fused algorithms have thick solid lines, unfused ones thin or dashed ones, so that grey
-/// prints can be read, too.
+/// for light and dark paper. Challengers have thick solid lines, baselines thin or dashed ones, so that grey prints can
+/// be read, too.
 class AlgorithmStyles {
   public:
     explicit AlgorithmStyles(const std::set<std::string>& names);

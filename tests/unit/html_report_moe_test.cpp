@@ -42,6 +42,28 @@ std::string html_of_moe(const Cell& cell) {
 
 } // namespace
 
+TEST_CASE("each algorithm of a pattern has a colour of its own, challengers thick lines") {
+    const std::string css = AlgorithmStyles::css();
+    const auto value = [&](const std::string& style, const std::string& beginning) {
+        const auto at = css.find("." + style + beginning);
+        REQUIRE(at != std::string::npos);
+        const auto begin = at + style.size() + 1 + beginning.size();
+        return css.substr(begin, css.find_first_of(";}", begin) - begin);
+    };
+    for (const auto& pattern : kPatterns) {
+        CAPTURE(pattern.name);
+        std::set<std::string> names, colours;
+        for (const std::string_view name : algorithm::kOwn)
+            if (name != algorithm::floor && algorithm::does(name, pattern.value)) names.emplace(name);
+        const AlgorithmStyles styles(names);
+        for (const std::string& name : names) {
+            CAPTURE(name);
+            CHECK(colours.insert(value(styles.style(name), "{color:")).second);
+            CHECK((value(styles.style(name), ".curve{stroke-width:") == "2.4") == algorithm::is_challenger(name));
+        }
+    }
+}
+
 TEST_CASE("a MoE cell has one limit, and no words of fused kernels") {
     // From 4 KiB to 1 MiB, and half an octave on both sides.
     const auto x_of = [](double bytes) {
