@@ -28,7 +28,7 @@ summary{cursor:pointer}
 table{border-collapse:collapse;font-size:.86rem;font-variant-numeric:tabular-nums}
 th,td{vertical-align:top;text-align:left;padding:.3rem .75rem .3rem 0;border-bottom:1px solid var(--rule);white-space:nowrap}
 th{font-weight:600;color:var(--soft);white-space:normal;vertical-align:bottom}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:.5rem 1.25rem;margin:1rem 0;
+dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(7.5rem,1fr));gap:.5rem 1.25rem;margin:1rem 0;
 padding:.75rem 1rem;background:var(--wash);border-radius:.4rem}
 dt{font-size:.76rem;color:var(--soft)}
 dd{margin:0;overflow-wrap:anywhere}
@@ -69,6 +69,8 @@ figure,.wide{overflow:visible}
 figure>svg{min-width:0;max-width:12.5cm}
 th,td{padding-right:.45rem}
 table,td .soft{font-size:7pt}
+dl{gap:.2rem 1rem;padding:.5rem .75rem;font-size:8pt}
+dt{font-size:7pt}
 ul.facts,ul.key,figcaption,p.soft{font-size:8pt}
 details::details-content{content-visibility:visible;display:block}
 }

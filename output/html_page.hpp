@@ -29,7 +29,7 @@ Content link_to(std::string_view id, const Content& content);
 /// "n=4 fp8" → "n-4-fp8", for ids.
 std::string anchor(std::string_view name);
 
-/// rows[0] is the head; columns from the first number on are aligned to the right. Scrolls by itself where it is wide.
+/// rows[0] is the head. Scrolls by itself where it is wide.
 std::string table(const std::vector<std::vector<Content>>& rows);
 
 /// The whole document. `styles` are rules beyond the page's own.
