@@ -79,8 +79,9 @@ void require_cell(const Table& table, const std::string& form, const std::string
 /// The same where it reads engine_key()'s cells.
 inline void require_cell(const Table& table, const std::string& form, const EngineOptions& options) {
     require_cell(table, form,
-                 "dtype " + std::string(to_string(options.dtype)) + ", quant " + std::string(to_string(options.quant)),
-                 "name another --dtype or --quant",
+                 "pattern " + std::string(to_string(engine_key(options, 0).pattern)) + ", dtype " +
+                     std::string(to_string(options.dtype)) + ", quant " + std::string(to_string(options.quant)),
+                 "name another --dtype or --quant, or measure it",
                  [&](const CellKey& key) { return key == engine_key(options, key.world_size); });
 }
 

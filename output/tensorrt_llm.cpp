@@ -144,8 +144,10 @@ std::string emit_tensorrt_llm(std::span<const Table> tables, const EngineOptions
     std::string out =
         "// Written by `crossover emit tensorrt-llm` for customAllReduceUtils.h: emit it again, do not edit it.\n";
     for (const Table& table : tables) {
-        require_cell(table, "tensorrt-llm", "dtype " + std::string(to_string(options.dtype)) + " that it reads",
-                     "name another --dtype", [&](const CellKey& key) { return is_read(key, options); });
+        require_cell(table, "tensorrt-llm",
+                     "dtype " + std::string(to_string(options.dtype)) + " of a pattern that it reads",
+                     "name another --dtype, or measure allreduce or allreduce_residual_rmsnorm",
+                     [&](const CellKey& key) { return is_read(key, options); });
         by_sm[sm_of(table)].push_back(&table);
         out += "// SM" + std::to_string(sm_of(table)) + ", dtype " + std::string(to_string(options.dtype)) + ": " +
                machine_text(table.fingerprint) + "; " + origin_text(table) + "\n";

@@ -99,6 +99,12 @@ TEST_CASE("what cannot be done says why, and what to do") {
     place.check_error("sglang h200.yaml --hidden-dim 0", "--hidden-dim");
     place.check_error("sglang h200.yaml --hidden-dim 4096,x", "--hidden-dim: `x` is no size");
     place.check_error("sglang h200.yaml --hidden-dim 4194304", "write 1 to 1048576");
+    Table other = test::empty_table("NVIDIA H200", "9.0");
+    other.cells.emplace_back().key = {.pattern = Pattern::moe_combine_even, .world_size = 2}; // bfloat16, not quantized
+    place.folder.write("moe.yaml", emit_yaml(other));
+    for (const std::string form : {"vllm moe.yaml", "sglang moe.yaml --hidden-dim 4096"})
+        place.check_error(form, "has no cell for pattern allreduce_residual_rmsnorm, dtype bfloat16, quant none; ");
+    place.check_error("tensorrt-llm moe.yaml", "has no cell for dtype bfloat16 of a pattern that it reads; ");
     place.check_error("cpp h200.yaml --out ''", "--out: is empty; write a value behind it");
     place.check_error("cpp ''", "--table: is empty");
     place.check_error("cpp h200.yaml --out no/such/folder/h.h", "no/such/folder/h.h");
