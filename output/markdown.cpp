@@ -1,5 +1,6 @@
 #include "output/emit.hpp"
 #include "output/format.hpp"
+#include "output/limits.hpp"
 
 #include <algorithm>
 #include <array>
@@ -41,6 +42,16 @@ std::vector<std::string> summary_row(const Cell& cell) {
             ci_text(cell.twoshot),
             gain_text(cell.twoshot),
             cell.baseline.empty() ? "–" : cell.baseline};
+}
+
+/// What a row of the summary cannot say; nothing for most cells.
+std::string remark_on(const Cell& cell) {
+    if (limits_tell_all(cell)) return "";
+    std::string intervals;
+    for (const Interval& interval : cell.intervals)
+        intervals += (intervals.empty() ? "" : "; ") + interval_text(interval);
+    return "\nWorld size " + std::to_string(cell.key.world_size) + ", " + std::string(to_string(cell.key.quant)) +
+           ", is more than its limits: " + intervals + "\n";
 }
 
 /// A share that cannot be negative, without a sign.
@@ -103,8 +114,12 @@ std::string emit_summary(const Table& table) {
     for (auto cell = table.cells.begin(); cell != table.cells.end();) {
         const std::string group = group_name(cell->key);
         std::vector<std::vector<std::string>> rows{is_moe(cell->key.pattern) ? moe_head(cell->key.pattern) : kHead};
-        for (; cell != table.cells.end() && group_name(cell->key) == group; ++cell) rows.push_back(summary_row(*cell));
-        out += (out.empty() ? "" : "\n") + group + "\n\n" + markdown_table(rows);
+        std::string remarks;
+        for (; cell != table.cells.end() && group_name(cell->key) == group; ++cell) {
+            rows.push_back(summary_row(*cell));
+            remarks += remark_on(*cell);
+        }
+        out += (out.empty() ? "" : "\n") + group + "\n\n" + markdown_table(rows) + remarks;
     }
     return out.empty() ? "no cells\n" : out;
 }

@@ -56,6 +56,28 @@ TEST_CASE("a summary row says each state apart") {
     CHECK(text.find("allreduce_residual_rmsnorm, float32\n") != std::string::npos);
 }
 
+TEST_CASE("a summary tells the intervals where its limits do not") {
+    const std::string text = emit_summary(test::every_state());
+    const std::string remark = "\n\nWorld size 4, none, is more than its limits: 0 (0 B) to 262144 (256 KiB): oneshot; "
+                               "262145 (~256 KiB) to 393216 (384 KiB): nccl_symm_fused_norm; ";
+    CHECK(text.find(remark) != std::string::npos);
+    CHECK(text.find("is more than", text.find(remark) + remark.size()) == std::string::npos); // all others are told
+
+    Table table = test::empty_table("X", "9.0");
+    Cell& cell = table.cells.emplace_back();
+    cell.key = {.pattern = Pattern::moe_combine_zipf, .world_size = 4};
+    cell.status = CellStatus::measured;
+    cell.onset = Onset{.min_bytes = 4096, .ci95 = {}, .gain_at_edge = {}};
+    cell.intervals = {{0, 4095, "nccl_allreduce_slice"}, {4096, 8191, "nccl_reduce_scatter"}, {8192, {}, "push"}};
+    CHECK(emit_summary(table).find("is more than") == std::string::npos);
+    cell.onset->min_bytes = 8192;
+    CHECK(emit_summary(table).find("World size 4, none, is more than its limits: 0 (0 B) to 4095 (~4 KiB): "
+                                   "nccl_allreduce_slice; 4096 (4 KiB) to ") != std::string::npos);
+    cell.intervals = {{0, 4095, "nccl_allreduce_slice"}, {4096, {}, "not_measured"}};
+    cell.onset->min_bytes.reset();
+    CHECK(emit_summary(table).find("is more than") == std::string::npos);
+}
+
 TEST_CASE("columns line up, and text cannot break a table") {
     std::istringstream lines(emit_summary(test::every_state()));
     std::size_t width = 0;
