@@ -73,6 +73,7 @@ std::string case_of(const CellKey& key) {
 std::string cell_case(const Cell& cell) {
     std::string out = case_of(cell.key) + " return " + limit_literal(cell) + ";";
     if (!cell.baseline.empty()) out.append(" // against ").append(comment_line(cell.baseline));
+    if (!cell.note.empty()) out.append("\n        // ").append(comment_line(cell.note));
     return out + "\n";
 }
 

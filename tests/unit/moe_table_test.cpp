@@ -210,6 +210,8 @@ TEST_CASE("the header says it, alone and beside another GPU's") {
     for (const std::size_t cell : {1, 2})
         h200.cells[cell].hidden_dims = {{.hidden_dim = 7168, .onset = Onset{}, .baseline = "nccl_allreduce_slice"}};
     h200.cells[1].hidden_dims[0].onset->min_bytes = 12345;
+    h200.cells[1].note = "the intervals say\nmore";
+    CHECK(emit_cpp_header(std::span(&h200, 1)).find("\n        // the intervals say more\n") != std::string::npos);
     const std::uint64_t onset = *h200.cells[1].onset->min_bytes;
     const std::string zipf_at_8 = "quantize_before_gather_min_bytes(8, Distribution::zipf) == " + std::to_string(onset);
     const test::TemporaryFolder folder;
