@@ -93,6 +93,30 @@ TEST_CASE("a row whose fused range ends with its samples goes on as the cell doe
         CHECK(select_algorithm(cell, bytes, 256) == select_algorithm(cell, bytes));
 }
 
+TEST_CASE("a row whose samples end where nothing fused wins goes on as the cell does, too") {
+    // NCCL is the fastest from 256 KiB to 1 MiB with this hidden_dim, whose samples end there, and with no other.
+    synthetic::Machine machine;
+    machine.noise = synthetic::kNoNoise;
+    machine.hidden_dims = {1024, 4096, 8192};
+    machine.curves = {{"nccl_fused_norm", kNccl}, {"oneshot", synthetic::scaled(kNccl, 0.6)}};
+    machine.shape_factor = [](const std::string& name, const Point& point) {
+        const std::uint64_t bytes = message_bytes(point);
+        const bool slow = name == "oneshot" && point.hidden_dim == 1024 && bytes >= (1 << 18) && bytes <= (1 << 20);
+        return slow ? 2.0 : 1.0;
+    };
+    std::vector<Sample> samples = synthetic::measure(machine);
+    std::erase_if(samples, [](const Sample& sample) {
+        return sample.point.hidden_dim == 1024 && message_bytes(sample.point) > (1 << 20);
+    });
+    const Cell cell = fit_one(samples);
+    check_intervals(for_hidden_dim(cell, 1024));
+    for (const auto& [bytes, algorithm] : {std::pair(1 << 16, "oneshot"),
+                                           {1 << 18, "nccl_fused_norm"},
+                                           {1 << 20, "nccl_fused_norm"},
+                                           {4 << 20, "oneshot"}})
+        CHECK(select_algorithm(cell, static_cast<std::uint64_t>(bytes), 1024) == algorithm);
+}
+
 TEST_CASE("a hidden_dim of which a search saw little has no limits of its own in the gaps") {
     synthetic::Machine machine;
     machine.noise = synthetic::kNoNoise;

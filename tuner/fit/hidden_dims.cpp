@@ -51,9 +51,9 @@ void append(std::vector<Interval>& intervals, const std::vector<Interval>& from,
     }
 }
 
-/// Whether the hidden_dim's samples begin above the cell's, and end below a limit of the cell's.
+/// Whether the hidden_dim's samples begin above the cell's, and end below them.
 bool begins_late(const Cell& own, const Cell& cell) { return own.measured_min_bytes > cell.measured_min_bytes; }
-bool ends_early(const Cell& own) { return own.intervals.back().algorithm == algorithm::not_measured; }
+bool ends_early(const Cell& own, const Cell& cell) { return own.measured_max_bytes < cell.measured_max_bytes; }
 
 /// Where the hidden_dim's samples end, its limits are those of the cell: above, if the algorithm still wins there;
 /// below, if it does not win any more.
@@ -89,15 +89,15 @@ HiddenDimRow row_of(const HiddenDimFit& fit, const Cell& cell) {
                      .workspace_bytes = fit.own.workspace_bytes};
     const std::uint64_t first = begins_late(fit.own, cell) ? fit.own.measured_min_bytes : 0;
     if (first > 0) append(row.intervals, cell.intervals, 0, first - 1);
-    if (ends_early(fit.own)) {
-        const std::uint64_t last = fit.own.intervals.back().min_bytes - 1;
+    if (ends_early(fit.own, cell)) {
+        const std::uint64_t last = fit.own.measured_max_bytes;
         append(row.intervals, fit.own.intervals, first, last);
         append(row.intervals, cell.intervals, last + 1, std::nullopt);
         row.baseline = cell.baseline;
     } else {
         append(row.intervals, fit.own.intervals, first, std::nullopt);
     }
-    if (row.onset && ends_early(fit.own)) { // what the cell says above the hidden_dim's samples
+    if (row.onset && ends_early(fit.own, cell)) { // what the cell says above the hidden_dim's samples
         const auto found = std::ranges::find_if(
             row.intervals, [](const Interval& interval) { return algorithm::is_challenger(interval.algorithm); });
         row.onset = Onset{};

@@ -14,6 +14,53 @@ namespace {
 /// and there would be nothing to tell it by.
 constexpr int kAnew = 2;
 
+/// Names of launches, written as launched_name() does.
+class Spelling {
+  public:
+    const std::string& operator()(const Sample& sample) {
+        if (!is_launch_variant(sample.algorithm)) return sample.algorithm;
+        std::string& name = spelled_[sample.algorithm];
+        if (name.empty()) {
+            const auto [algorithm, launch] = parse_launched(sample.algorithm);
+            name = launched_name(algorithm, *launch);
+        }
+        return name;
+    }
+
+  private:
+    std::map<std::string, std::string> spelled_;
+};
+
+/// The launches of a fused algorithm at a point.
+struct OfPoint {
+    struct Launch {
+        std::set<int> sessions;
+        int timed = 0; // samples without failures
+    };
+    std::map<std::string, Launch> launches; // by name
+    std::map<int, int> variants;            // by session: how many
+    std::string launch;                     // the one that counts
+
+    void add(const Sample& sample, const std::string& name) {
+        launches[name].sessions.insert(sample.session);
+        launches[name].timed += sample.status == SampleStatus::ok;
+        variants[sample.session] += is_launch_variant(name);
+    }
+    void choose(std::string wanted, std::string_view default_name) {
+        launch = std::move(wanted);
+        if (!launches.contains(launch)) launch = default_name;
+        if (launches.contains(launch)) return;
+        const auto most = std::ranges::max_element(launches, {}, [](const auto& each) { return each.second.timed; });
+        if (most->second.timed > 0) launch = most->first;
+    }
+    /// Later sessions that have the launch and fewer variants.
+    std::ptrdiff_t measured_anew(int session) const {
+        const std::set<int>& sessions = launches.at(launch).sessions;
+        return std::count_if(sessions.upper_bound(session), sessions.end(),
+                             [&](int later) { return variants.at(later) < variants.at(session); });
+    }
+};
+
 bool has_variants(std::span<const Sample> samples) {
     return std::any_of(samples.begin(), samples.end(),
                        [](const Sample& sample) { return is_launch_variant(sample.algorithm); });
@@ -57,34 +104,18 @@ std::string launched(std::string_view algorithm, const Point& point, const Launc
 
 std::vector<Sample> as_launched(std::span<const Sample> samples, const Launches& launches, bool anew) {
     if (!has_variants(samples)) return {samples.begin(), samples.end()};
-    struct OfPoint {
-        std::string launch;          // the name of it
-        std::map<int, int> variants; // by session: how many
-        std::set<int> sessions;      // that have the launch
-    };
-    std::map<std::pair<std::string_view, Point>, OfPoint> points;
-    std::map<std::string, std::string> spelled; // variants as launched_name() writes them
-    const auto name_of = [&](const Sample& sample) -> const std::string& {
-        if (!is_launch_variant(sample.algorithm)) return sample.algorithm;
-        std::string& name = spelled[sample.algorithm];
-        if (name.empty()) {
-            const auto [algorithm, launch] = parse_launched(sample.algorithm);
-            name = launched_name(algorithm, *launch);
-        }
-        return name;
-    };
+    Spelling name_of;
     std::set<Point> compared; // with an unfused algorithm
+    std::map<std::pair<std::string_view, Point>, OfPoint> points;
     for (const Sample& sample : samples) {
         const std::string_view base = base_of(sample.algorithm);
-        if (!algorithm::is_fused(base)) {
+        if (algorithm::is_fused(base))
+            points[{base, sample.point}].add(sample, name_of(sample));
+        else
             compared.insert(sample.point);
-            continue;
-        }
-        OfPoint& point = points[{base, sample.point}];
-        if (point.launch.empty()) point.launch = launched(base, sample.point, launches);
-        point.variants[sample.session] += is_launch_variant(sample.algorithm);
-        if (name_of(sample) == point.launch) point.sessions.insert(sample.session);
     }
+    for (auto& [of, point] : points) point.choose(launched(of.first, of.second, launches), of.first);
+
     std::vector<Sample> kept;
     for (const Sample& sample : samples) {
         const std::string_view base = base_of(sample.algorithm);
@@ -92,13 +123,9 @@ std::vector<Sample> as_launched(std::span<const Sample> samples, const Launches&
             kept.push_back(sample);
             continue;
         }
-        if (!compared.contains(sample.point)) continue;
         const OfPoint& point = points.at({base, sample.point});
-        if (name_of(sample) != (point.sessions.empty() ? std::string(base) : point.launch)) continue;
-        const auto measured_anew =
-            std::count_if(point.sessions.upper_bound(sample.session), point.sessions.end(),
-                          [&](int later) { return point.variants.at(later) < point.variants.at(sample.session); });
-        if (anew && is_launch_variant(sample.algorithm) && measured_anew >= kAnew) continue;
+        if (!compared.contains(sample.point) || name_of(sample) != point.launch) continue;
+        if (anew && is_launch_variant(sample.algorithm) && point.measured_anew(sample.session) >= kAnew) continue;
         kept.push_back(sample);
         kept.back().algorithm = base;
     }

@@ -28,7 +28,8 @@ Launches launches_of(std::span<const Cell> cells);
 std::string launched(std::string_view algorithm, const Point& point, const Launches& launches);
 
 /// The samples of those who launch by these rows: `oneshot` is then a sample of the launch that has the row, or of the
-/// default without one; other variants are left out. Where the launch was never measured, the default stands for it.
+/// default without one; other variants are left out. Where the launch was never measured, the default stands for it, or
+/// else a variant that was: launches differ by some percent, and without a time the next best algorithm would win.
 /// Points at which nothing but launches was compared are left out: they say nothing about algorithms.
 /// @param anew  leave out the times by which a launch was chosen (a session that had more variants at that point than a
 ///              later one), where two later sessions have others: chosen for being low, they are lower than the truth
