@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <string>
 #include <string_view>
 #include <tuple>
 #include <utility>
@@ -26,20 +27,22 @@ class AdaptivePlan : public Plan {
         for (auto& [key, of_cell] : points)
             cells_.push_back({CellSearch(std::move(of_cell), algorithms_of(config, key.second.pattern), config.sessions,
                                          fit_options(config), launches_),
-                              {}});
+                              {},
+                              false});
         begin_round();
     }
 
     std::vector<Trial> next(int session, std::span<const Sample> samples) override {
-        if (session < session_) *this = AdaptivePlan(config_, batch_, launches_);
-        std::map<std::tuple<int, Point, std::string_view>, const Sample*> measured;
-        for (const Sample& sample : samples)
-            measured.try_emplace({sample.session, sample.point, sample.algorithm}, &sample);
+        if (session < session_ || std::ssize(samples) < indexed_) *this = AdaptivePlan(config_, batch_, launches_);
+        for (; indexed_ < std::ssize(samples); ++indexed_) {
+            const Sample& sample = samples[indexed_];
+            measured_.try_emplace({sample.session, sample.point, sample.algorithm}, indexed_);
+        }
         while (true) {
             std::vector<Trial> missing = round_;
             for (Trial& trial : missing)
                 std::erase_if(trial.algorithms, [&](const std::string& algorithm) {
-                    return measured.contains({session_, trial.point, algorithm});
+                    return measured_.contains({session_, trial.point, algorithm});
                 });
             std::erase_if(missing, [](const Trial& trial) { return trial.algorithms.empty(); });
             if (session_ == session && !missing.empty()) return first_batch(missing);
@@ -49,10 +52,11 @@ class AdaptivePlan : public Plan {
             if (session_ == session && session_over) return {};
             for (const Trial& trial : round_)
                 for (const std::string& algorithm : trial.algorithms)
-                    if (const auto found = measured.find({session_, trial.point, algorithm}); found != measured.end())
-                        take(*found->second);
+                    if (const auto found = measured_.find({session_, trial.point, algorithm}); found != measured_.end())
+                        take(samples[found->second]);
             if (session_over) {
                 ++session_;
+                for (SearchedCell& cell : cells_) cell.is_content = false;
                 look_beside_losses(samples);
             }
             begin_round();
@@ -73,12 +77,15 @@ class AdaptivePlan : public Plan {
     struct SearchedCell {
         CellSearch search;
         std::vector<Sample> samples; // of the rounds so far
+        bool is_content = false;     // wants nothing more in this session, by these samples
     };
 
     void take(const Sample& sample) {
         ++used_samples_;
         used_seconds_ += gpu_seconds(sample, config_);
-        cell_of(sample.point.cell).samples.push_back(sample);
+        SearchedCell& cell = cell_of(sample.point.cell);
+        cell.samples.push_back(sample);
+        cell.is_content = false;
     }
 
     /// The last session begins where held-out points did badly.
@@ -102,8 +109,12 @@ class AdaptivePlan : public Plan {
         round_.clear();
         std::vector<Trial> wanted = std::exchange(beside_losses_, {});
         if (wanted.empty())
-            for (const SearchedCell& cell : cells_)
-                std::ranges::move(cell.search.wanted(session_, cell.samples), std::back_inserter(wanted));
+            for (SearchedCell& cell : cells_) {
+                if (cell.is_content) continue;
+                std::vector<Trial> trials = cell.search.wanted(session_, cell.samples);
+                cell.is_content = trials.empty();
+                std::ranges::move(trials, std::back_inserter(wanted));
+            }
         std::int64_t samples = used_samples_;
         for (Trial& trial : wanted) {
             const std::int64_t more = std::ssize(trial.algorithms);
@@ -138,6 +149,8 @@ class AdaptivePlan : public Plan {
     std::int64_t used_samples_ = 0;
     double used_seconds_ = 0;
     std::set<CellKey> cut_by_budget_;
+    std::map<std::tuple<int, Point, std::string>, std::ptrdiff_t> measured_; // places in `samples`
+    std::ptrdiff_t indexed_ = 0;                                             // of them
 };
 
 /// The search knows what the table knows; it asks for what the samples are called.

@@ -23,6 +23,11 @@ constexpr double kLaunchGain = 0.2;
 Standings::Standings(const std::vector<std::string>& algorithms, std::span<const Sample> samples)
     : algorithms_(algorithms), observations_(std::move(arrange(samples).front())), model_(observations_) {
     for (const std::uint64_t bytes : model_.sizes()) sizes_.push_back(log2_bytes(bytes));
+    behind_.resize(std::ssize(observations_.series), size_count());
+    for (Index k = 0; k < size_count(); ++k) {
+        fastest_.push_back(model_.best(k, [](Index) { return true; }));
+        for (Index a = 0; a < behind_.rows(); ++a) behind_(a, k) = model_.advantage(fastest(k), a, k);
+    }
 }
 
 Index Standings::index_of(const std::string& name) const {
@@ -30,12 +35,6 @@ Index Standings::index_of(const std::string& name) const {
                         [&](const Series& series) { return series.name == name; }) -
            observations_.series.begin();
 }
-
-Index Standings::fastest(Index size) const {
-    return model_.best(size, [](Index) { return true; });
-}
-
-double Standings::behind(Index algorithm, Index size) const { return model_.advantage(fastest(size), algorithm, size); }
 
 double Standings::lead(Index size) const {
     double least = std::numeric_limits<double>::infinity();

@@ -27,9 +27,9 @@ class Standings {
 
     /// Of the observations' series; their number if it was never measured.
     Eigen::Index index_of(const std::string& name) const;
-    Eigen::Index fastest(Eigen::Index size) const;
+    Eigen::Index fastest(Eigen::Index size) const { return fastest_[size]; }
     /// ln by which `algorithm` is behind the fastest at a size; NaN where it was not measured.
-    double behind(Eigen::Index algorithm, Eigen::Index size) const;
+    double behind(Eigen::Index algorithm, Eigen::Index size) const { return behind_(algorithm, size); }
     /// By how much the fastest leads at a size.
     double lead(Eigen::Index size) const;
 
@@ -49,6 +49,8 @@ class Standings {
     CellObservations observations_;
     CellModel model_;
     std::vector<double> sizes_;
+    std::vector<Eigen::Index> fastest_; // by size
+    Eigen::ArrayXXd behind_;            // algorithms × sizes
 };
 
 } // namespace crossover
