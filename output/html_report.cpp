@@ -198,7 +198,6 @@ std::string hidden_dim_table(const Material& material, const Cell& cell) {
     for (const HiddenDimFit& fit : material.hidden_dims) {
         if (fit.own.key != cell.key) continue;
         Cell own = fit.own;
-        own.status = CellStatus::measured;
         own.measured_min_bytes = 0; // its range is not the cell's
         add(std::to_string(fit.hidden_dim), own, percent(fit.mean_cost, 2), percent(fit.worst_cost, 1));
     }

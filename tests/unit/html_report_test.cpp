@@ -206,6 +206,17 @@ TEST_CASE("samples with little in them") {
         CHECK_FALSE(has(html, "class=\"limit"));
         CHECK(has(html, "<rect class=\"choice a2\""));
     }
+    SUBCASE("a hidden_dim that ties where others do not") {
+        auto samples = samples_of({{"nccl_separate", 1.0}, {"oneshot", 1.0}}, {1, 8, 64}, 2);
+        for (Sample sample : samples_of({{"nccl_separate", 1.0}, {"oneshot", 0.5}}, {1, 8, 64}, 2)) {
+            sample.point.hidden_dim = 2048;
+            samples.push_back(sample);
+        }
+        const std::string html = html_of(table_of(fit_cells(samples, {})), samples);
+        check_page(html);
+        CHECK(has(html, "<tr><td>1024</td><td>tie</td>"));
+        CHECK(has(html, "<tr><td>2048</td><td>≥ 262144 (256 KiB)</td>"));
+    }
     SUBCASE("only failures") {
         auto samples = samples_of({{"nccl_separate", 1.0}, {"oneshot", 1.0}}, {1, 8});
         for (Sample& sample : samples) {
