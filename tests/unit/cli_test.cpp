@@ -237,6 +237,18 @@ TEST_CASE("an adaptive run measures less, goes on where it was killed, and is ju
                   "--search: `all` is unknown; write one of adaptive, grid");
 }
 
+TEST_CASE("a recording is not replayed into itself") {
+    const Workplace place;
+    REQUIRE(place.tune("--config small.yaml --out o").status == 0); // a replay's samples would give way to others
+    const std::string samples = read_text(place.path() / "o" / "samples.csv");
+    for (const std::string more : {"", " --resume"})
+        check_refused(place.run("tune --recording o/ --config small.yaml --sessions 1 --out ../" +
+                                place.path().filename().string() + "/o" + more),
+                      "--out: `../");
+    CHECK(read_text(place.path() / "o" / "samples.csv") == samples);
+    CHECK(place.files("o") == kRunFiles);
+}
+
 TEST_CASE("of several ranks the first replays") {
     const Workplace place;
     const auto tune_as = [&](int rank) {

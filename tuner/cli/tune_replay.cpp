@@ -16,6 +16,7 @@
 #include <map>
 #include <set>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace crossover {
@@ -101,6 +102,8 @@ Replay replay_recording(const TuneRequest& request, const std::string& why) {
     if (!request.config.candidates.empty())
         throw InputError("--candidate", "a recording runs no kernels", "measure on GPUs, or leave it out");
     const fs::path directory = recording_of(request);
+    if (std::error_code ignored; fs::equivalent(directory, request.out, ignored))
+        throw InputError("--out", "`" + request.out.string() + "` is the recording itself", "name another folder");
     const RunRecord recorded = read_provenance(directory / "provenance.yaml");
     std::cout << why << "replaying the recording " << directory.string() << " (" << recorded.fingerprint.sku << ", "
               << recorded.provenance.date << ")\n";
