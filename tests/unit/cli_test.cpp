@@ -362,11 +362,12 @@ TEST_CASE("a folder that cannot be written is refused before anything is measure
 
 TEST_CASE("samples measured on GPUs are not written over by accident") {
     const Workplace place;
-    const std::string before = read_text(place.path() / "rec" / "samples.csv");
-    check_refused(place.tune("--config small.yaml --out rec"), "rec/samples.csv: holds 512 samples already; ");
-    check_refused(place.tune("--config small.yaml --out rec --resume"), "rec/provenance.yaml: cannot resume: `source`");
-    CHECK(read_text(place.path() / "rec" / "samples.csv") == before);
-    CHECK(place.files("rec") == std::set<std::string>{"provenance.yaml", "samples.csv"});
+    fs::copy(place.path() / "rec", place.path() / "run");
+    const std::string before = read_text(place.path() / "run" / "samples.csv");
+    check_refused(place.tune("--config small.yaml --out run"), "run/samples.csv: holds 512 samples already; ");
+    check_refused(place.tune("--config small.yaml --out run --resume"), "run/provenance.yaml: cannot resume: `source`");
+    CHECK(read_text(place.path() / "run" / "samples.csv") == before);
+    CHECK(place.files("run") == std::set<std::string>{"provenance.yaml", "samples.csv"});
 }
 
 TEST_CASE("an installed crossover has the data that was installed with it") {
