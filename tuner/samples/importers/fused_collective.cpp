@@ -1,4 +1,6 @@
-#include "tuner/samples/importers/fused_collective.hpp"
+/// vLLM benchmarks/kernels/benchmark_fused_collective.py --output-file (appends; Markdown), and SGLang's version of it
+/// in benchmark/kernels/flashinfer_allreduce_fusion. Strict: a line that the scripts do not write is an error.
+#include "tuner/samples/importers/result_file.hpp"
 
 #include <algorithm>
 #include <optional>
@@ -10,6 +12,12 @@ namespace {
 constexpr std::string_view kTitle = "# FlashInfer Fused Collective Operations Benchmark Results";
 constexpr int kPrintedDecimals = 3; // both scripts print ms as %.3f
 constexpr std::int64_t kMostTrials = 1'000'000'000;
+
+/// What differs between the two.
+struct Dialect {
+    std::string_view tokens_key; // in "## Configuration: num_tokens=512, …"
+    std::string_view format;     // name of --from
+};
 
 /// Kernels of the "Standard Allreduce …" rows, by name without "fp8" or "fp4".
 /// Eager with vLLM's (SGLang's) own kernels: all-reduce, then one kernel each.
@@ -33,7 +41,7 @@ Quant take_quant(std::vector<std::string_view>& words, const Place& place) {
 
 class Reader {
   public:
-    Reader(const std::string& file, const ImportOptions& options, const FusedCollectiveDialect& dialect)
+    Reader(const std::string& file, const ImportOptions& options, const Dialect& dialect)
         : file_(file), options_(options), dialect_(dialect) {
         result_.decimals = kPrintedDecimals;
     }
@@ -224,7 +232,7 @@ class Reader {
 
     const std::string& file_;
     const ImportOptions& options_;
-    const FusedCollectiveDialect& dialect_;
+    Dialect dialect_;
     ResultFile result_;
     Place place_;
     Run run_;
@@ -234,9 +242,12 @@ class Reader {
 
 } // namespace
 
-ResultFile read_fused_collective(std::string_view text, const std::string& file, const ImportOptions& options,
-                                 const FusedCollectiveDialect& dialect) {
-    return Reader(file, options, dialect).read(text);
+ResultFile read_vllm(std::string_view text, const std::string& file, const ImportOptions& options) {
+    return Reader(file, options, {.tokens_key = "num_tokens", .format = "vllm"}).read(text);
+}
+
+ResultFile read_sglang(std::string_view text, const std::string& file, const ImportOptions& options) {
+    return Reader(file, options, {.tokens_key = "seq_len", .format = "sglang"}).read(text);
 }
 
 } // namespace crossover::importers

@@ -13,7 +13,7 @@
 
 namespace crossover {
 
-/// Which tool wrote the file. Each has one reader, in a file of that name.
+/// Which tool wrote the file; each has a reader (result_file.hpp).
 enum class ImportFormat : std::uint8_t {
     vllm,               // benchmark_fused_collective.py --output-file (Markdown)
     sglang,             // SGLang's version of that script

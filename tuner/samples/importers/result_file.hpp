@@ -31,7 +31,8 @@ struct ResultFile {
     std::vector<std::string> notes = {};
 };
 
-// One reader a format, each in the file of its name. `text` has been through plain_text().
+// One reader a format, in the file of its name; vllm's and sglang's in fused_collective.cpp. `text` has been through
+// plain_text().
 ResultFile read_vllm(std::string_view text, const std::string& file, const ImportOptions& options);
 ResultFile read_sglang(std::string_view text, const std::string& file, const ImportOptions& options);
 ResultFile read_vllm_communicators(std::string_view text, const std::string& file, const ImportOptions& options);
