@@ -1,7 +1,6 @@
 #include "tuner/make_table.hpp"
 
 #include "kernels/workspace.hpp"
-#include "tuner/error.hpp"
 #include "tuner/fit/fit_cell.hpp"
 #include "tuner/fit/regret.hpp"
 #include "tuner/plan/plan.hpp"
@@ -101,42 +100,32 @@ SplitSamples split_samples(std::span<const Sample> samples, const RunRecord& rec
     return split;
 }
 
-std::set<CellKey> cut_by_budget(std::span<const Sample> samples, const RunRecord& record) {
-    if (!record.config) return {};
-    Config config = *record.config; // as asked; the search ran without the worlds that the machine could not have
-    if (record.gpus > 0) drop_world_sizes_above(config, record.gpus);
-    return cells_cut_by_budget(config, samples);
-}
-
-Table make_table(std::span<const Sample> samples, const RunRecord& record, const FitOptions& options,
-                 std::span<const CellKey> asked) {
-    std::set<int> sessions;
-    for (const Sample& sample : samples) {
-        sessions.insert(sample.session);
-        if (sample.sku != record.fingerprint.sku || sample.compute_capability != record.fingerprint.compute_capability)
-            throw InputError("samples",
-                             "of " + sample.sku + " (" + sample.compute_capability + "), but the provenance says " +
-                                 record.fingerprint.sku + " (" + record.fingerprint.compute_capability + ")",
-                             "give the samples and the provenance of one run");
-    }
-
-    Table table;
+RunTable make_table(std::span<const Sample> samples, const RunRecord& record, const FitOptions& options) {
+    RunTable made;
+    made.samples = split_samples(samples, record);
+    Table& table = made.table;
     table.crossover_version = CROSSOVER_VERSION;
     table.fingerprint = record.fingerprint;
     table.source = record.source;
     table.provenance = record.provenance;
+    std::set<int> sessions;
+    for (const Sample& sample : samples) sessions.insert(sample.session);
     table.provenance.sessions = static_cast<int>(sessions.size());
     table.provenance.samples = std::ssize(samples);
-    if (record.config) table.provenance.extra.merge(candidate_lines(*record.config));
     table.provenance.extra[kGuardBandKey] = number_node(options.guard_band).Scalar();
-    const auto [fitted, held_out] = split_samples(samples, record);
-    table.cells = fit_cells(fitted, options);
-    judge(table.cells, held_out, options.guard_band);
-    for (const CellKey& key : asked)
-        if (!find_cell(table, key)) table.cells.push_back(unmeasured_cell(key, record.gpus));
-    note_spent_budget(table.cells, cut_by_budget(samples, record));
+    table.cells = fit_cells(made.samples.fitted, options);
+    judge(table.cells, made.samples.held_out, options.guard_band);
+    if (record.config) {
+        table.provenance.extra.merge(candidate_lines(*record.config));
+        for (const CellKey& key : cell_keys(*record.config))
+            if (!find_cell(table, key)) table.cells.push_back(unmeasured_cell(key, record.gpus));
+        Config searched = *record.config; // the search ran without the worlds that the machine could not have
+        if (record.gpus > 0) drop_world_sizes_above(searched, record.gpus);
+        made.cut_by_budget = cells_cut_by_budget(searched, samples);
+    }
+    note_spent_budget(table.cells, made.cut_by_budget);
     std::sort(table.cells.begin(), table.cells.end(), [](const Cell& a, const Cell& b) { return a.key < b.key; });
-    return table;
+    return made;
 }
 
 FitOptions fit_options(const Config& config) {

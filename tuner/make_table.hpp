@@ -18,16 +18,18 @@ struct SplitSamples {
 };
 SplitSamples split_samples(std::span<const Sample> samples, const RunRecord& record);
 
-/// The cells of which a run's search ended with its budget.
-std::set<CellKey> cut_by_budget(std::span<const Sample> samples, const RunRecord& record);
+/// A run's table, and what it was made of.
+struct RunTable {
+    Table table;
+    SplitSamples samples;
+    std::set<CellKey> cut_by_budget; // of which the search ended with its budget; their notes say so
+};
 
-/// The table of a run: the fitted cells, one `not_measured` cell for each that `asked` names and no sample is of, and
-/// where the numbers come from. provenance.sessions and .samples are counted, the guard band is told. Samples of the
-/// config's validation points are not fitted: where there are any, a cell's regret is that of those. A cell says in its
-/// note if the search of it ended with its budget.
-/// @throws InputError if a sample is not of the record's SKU and compute capability
-Table make_table(std::span<const Sample> samples, const RunRecord& record, const FitOptions& options,
-                 std::span<const CellKey> asked = {});
+/// The fitted cells, one `not_measured` cell for each that the record's config asked for and no sample is of, and where
+/// the numbers come from. provenance.sessions and .samples are counted, the guard band is told. Samples of the config's
+/// validation points are not fitted: where there are any, a cell's regret is that of those.
+/// @param samples  of the record's GPU
+RunTable make_table(std::span<const Sample> samples, const RunRecord& record, const FitOptions& options);
 
 /// How a config wants its samples fitted.
 FitOptions fit_options(const Config& config);

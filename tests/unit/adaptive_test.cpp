@@ -248,7 +248,7 @@ TEST_CASE("a budget ends the search, and the cell says so") {
     record.fingerprint = {.sku = "Synthetic", .compute_capability = "9.0"};
     const auto note = [&](const std::vector<Sample>& samples) {
         record.config = config;
-        return make_table(samples, record, fit_options(config)).cells.front().note;
+        return make_table(samples, record, fit_options(config)).table.cells.front().note;
     };
 
     config.budget_samples = std::ssize(whole);

@@ -132,6 +132,7 @@ TEST_CASE("tune writes the table and all that goes with it") {
                           "changed.csv:" + std::to_string(lines) + ": " + error);
         };
         check_row("Synthetic", "Other", "a sample of `Other` (9.0), but the provenance is of `Synthetic` (9.0); ");
+        check_row("9.0,", "8.0,", "a sample of `Synthetic` (8.0), but the provenance is of `Synthetic` (9.0); ");
         const std::string last = "9.0," + std::to_string(place.config.world_sizes.back());
         check_row(last, "9.0,3", "world_size is 3, for which there are no kernels; write 2, 4 or 8");
         fs::copy(place.path() / "o" / "samples.csv", place.path() / "alone.csv");
@@ -162,6 +163,12 @@ TEST_CASE("tune writes the table and all that goes with it") {
         place.write_changed("other.yaml", "[2048, 4096]", "[4096]");
         check_refused(place.tune("--config other.yaml --out o --resume"),
                       "o/provenance.yaml: cannot resume: `config.sweep.hidden_dims` was [2048, 4096]");
+        std::string foreign = samples;
+        foreign.replace(foreign.rfind("Synthetic"), 9, "Other");
+        place.folder.write("o/samples.csv", foreign);
+        check_refused(place.tune("--config small.yaml --out o --resume"),
+                      "o/samples.csv:" + std::to_string(std::ranges::count(foreign, '\n')) + ": a sample of `Other`");
+        place.folder.write("o/samples.csv", samples);
         // Times with the starts of graphs and without do not belong together.
         std::string record = read_text(place.path() / "o" / "provenance.yaml");
         const auto recording = record.find("  recording: ");

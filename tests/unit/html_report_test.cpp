@@ -12,7 +12,7 @@ using namespace crossover::test::page;
 TEST_CASE("a run's report: a figure and a map a cell, the limits at their bytes") {
     const Config config = test::small_config();
     const std::vector<Sample> samples = test::small_samples(config);
-    const Table table = make_table(samples, test::small_record(config), fit_options(config), cell_keys(config));
+    const Table table = make_table(samples, test::small_record(config), fit_options(config)).table;
     const std::string html = html_of(table, samples, fit_options(config));
     check_page(html);
     REQUIRE(table.cells.size() == 4);

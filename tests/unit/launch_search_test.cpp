@@ -72,7 +72,7 @@ Table table_of(const synthetic::Machine& machine, const std::vector<Sample>& sam
     RunRecord record;
     record.fingerprint = {.sku = "Synthetic", .compute_capability = "9.0"};
     record.config = synthetic::config_of(machine);
-    return make_table(samples, record, fit_options(*record.config));
+    return make_table(samples, record, fit_options(*record.config)).table;
 }
 
 /// By what the launch that the cell has for the algorithm that it chooses is slower than the best launch, in truth:
@@ -401,7 +401,7 @@ TEST_CASE("a budget cuts launches, too, and the cell says so") {
         const std::vector<Sample> samples = synthetic::search(machine, config);
         CHECK(std::ssize(samples) <= config.budget_samples);
         record.config = config;
-        const Cell cell = make_table(samples, record, fit_options(config)).cells.front();
+        const Cell cell = make_table(samples, record, fit_options(config)).table.cells.front();
         CHECK((cell.note.find("budget") == std::string::npos) == enough);
     }
 }

@@ -1,7 +1,6 @@
-/// From samples and the record of their run to a table: what belongs together, what is noted, how much workspace.
+/// From samples and the record of their run to a table: what is noted, how much workspace.
 #include "kernels/workspace.hpp"
 #include "tests/support/written_samples.hpp"
-#include "tuner/error.hpp"
 #include "tuner/make_table.hpp"
 #include "tuner/plan/plan.hpp"
 
@@ -47,25 +46,10 @@ std::vector<Sample> samples_of(const Config& config) {
 }
 
 Table table_of(const Config& config, const std::vector<Sample>& samples, const RunRecord& record) {
-    return make_table(samples, record, fit_options(config), cell_keys(config));
+    return make_table(samples, record, fit_options(config)).table;
 }
 
 } // namespace
-
-TEST_CASE("samples and a record of two machines make no table") {
-    const Config config = config_of({8});
-    const RunRecord record = record_of(config);
-    std::vector<Sample> samples = samples_of(config);
-    CHECK_NOTHROW(table_of(config, samples, record));
-    samples[3].sku = "Other";
-    CHECK_THROWS_WITH_AS(table_of(config, samples, record),
-                         "samples: of Other (9.0), but the provenance says Synthetic (9.0); "
-                         "give the samples and the provenance of one run",
-                         InputError);
-    samples[3].sku = "Synthetic";
-    for (Sample& sample : samples) sample.compute_capability = "8.0";
-    CHECK_THROWS_AS(table_of(config, samples, record), InputError);
-}
 
 TEST_CASE("a cell without samples says why, if that is known") {
     const Config config = config_of({2, 4, 8});

@@ -108,8 +108,8 @@ TEST_CASE("the table is that of the roles, and tells whose kernels they are") {
     const RunRecord ours = test::small_record(config);
     RunRecord theirs = ours;
     theirs.config = with(config, {kOneshot, kTwoshot, kUnfused});
-    const Table own = make_table(samples, ours, fit_options(*ours.config));
-    const Table table = make_table(renamed(samples), theirs, fit_options(*theirs.config));
+    const Table own = make_table(samples, ours, fit_options(*ours.config)).table;
+    const Table table = make_table(renamed(samples), theirs, fit_options(*theirs.config)).table;
     REQUIRE(table.cells.size() == own.cells.size());
     for (std::size_t i = 0; i < own.cells.size(); ++i) {
         Cell expected = own.cells[i];

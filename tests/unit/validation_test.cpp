@@ -64,7 +64,7 @@ RunRecord record_of(const Config& config) {
 }
 
 Cell cell_of(const Config& config, const std::vector<Sample>& samples) {
-    return make_table(samples, record_of(config), fit_options(config)).cells.front();
+    return make_table(samples, record_of(config), fit_options(config)).table.cells.front();
 }
 
 /// The sessions that have a point.

@@ -54,8 +54,7 @@ int run_fit(const std::vector<std::string>& arguments) {
         if (fit.guard_band > 0.5)
             throw InputError("--guard-band", "`" + guard_band + "` is above 50 %", "write a share such as 2%");
     }
-    const Table table =
-        make_table(samples, record, fit, record.config ? cell_keys(*record.config) : std::vector<CellKey>{});
+    const Table table = make_table(samples, record, fit).table;
     if (values->count("out") == 0) {
         std::cout << emit_yaml(table);
         return 0;

@@ -6,6 +6,7 @@
 #include "tuner/cli/commands.hpp"
 #include "tuner/cli/data_folder.hpp"
 #include "tuner/cli/options.hpp"
+#include "tuner/cli/sample_files.hpp"
 #include "tuner/cli/words.hpp"
 #include "tuner/error.hpp"
 #include "tuner/make_table.hpp"
@@ -101,29 +102,28 @@ std::optional<RunRecord> measure(const TuneRequest& request, int gpus) {
 /// From the samples in `request.out` to everything else there, and the summary.
 void finish(const TuneRequest& request, RunRecord record, const Replay* replay) {
     const std::vector<Sample> samples = read_samples(request.out / "samples.csv");
+    require_gpu_of(record.fingerprint, "provenance", samples, request.out / "samples.csv");
     const FitOptions fit = fit_options(*record.config);
-    const Table table = make_table(samples, record, fit, cell_keys(*record.config));
+    const auto [table, split, cut] = make_table(samples, record, fit);
     record.provenance.sessions = table.provenance.sessions;
     record.provenance.samples = table.provenance.samples;
     write_provenance(request.out / "provenance.yaml", record);
 
-    const auto [fitted, held_out] = split_samples(samples, record);
-
     // All of them are made before the first is written.
-    const std::array<std::string, kMadeOfSamples.size()> texts{emit_yaml(table), emit_cpp_header({&table, 1}),
-                                                               emit_markdown(table),
-                                                               emit_html({table, fitted, held_out, fit, {}})};
+    const std::array<std::string, kMadeOfSamples.size()> texts{
+        emit_yaml(table), emit_cpp_header({&table, 1}), emit_markdown(table),
+        emit_html({table, split.fitted, split.held_out, fit, {}})};
     for (std::size_t i = 0; i < texts.size(); ++i) write_atomically(request.out / kMadeOfSamples[i], texts[i]);
 
     std::cout << '\n' << emit_summary(table) << '\n';
     for (const auto& [key, value] : table.provenance.extra) // whose kernels these are
         if (key.starts_with(kCandidatePrefix)) std::cout << key << ": " << value << '\n';
-    if (const auto cut = cut_by_budget(samples, record); !cut.empty())
+    if (!cut.empty())
         std::cout << "budget: spent before the search of " << cut.size() << " of " << table.cells.size()
                   << " cells ended; their notes say so\n";
     if (!request.config.validation_hidden_dims.empty() && validation_points(request.config).empty())
         std::cout << "validation: no shape is held out; all are in the sweep or above max_message_bytes\n";
-    std::cout << held_out_lines(table, held_out);
+    std::cout << held_out_lines(table, split.held_out);
     if (replay) std::cout << search_lines(table, samples, *replay);
     std::cout << "Written to " << request.out.string() << ": ";
     for (const char* const name : kMadeOfSamples) std::cout << name << ", ";
