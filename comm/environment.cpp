@@ -1,8 +1,8 @@
 #include "comm/environment.hpp"
 
 #include "tuner/error.hpp"
+#include "tuner/parse_number.hpp"
 
-#include <charconv>
 #include <unistd.h>
 
 namespace crossover {
@@ -27,8 +27,7 @@ std::optional<int> integer_variable(const Environment& environment, std::string_
     const std::optional<std::string> text = variable(environment, name);
     if (!text) return std::nullopt;
     int value = 0;
-    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
-    if (error != std::errc() || end != text->data() + text->size() || value < least || value > most)
+    if (parse_number(*text, value) != std::errc{} || value < least || value > most)
         throw InputError("environment",
                          std::string(name) + "=" + *text + " is not a whole number in " + std::to_string(least) + "…" +
                              std::to_string(most),

@@ -1,13 +1,12 @@
 #include "tuner/launch_name.hpp"
 
 #include "tuner/error.hpp"
+#include "tuner/parse_number.hpp"
 #include "tuner/workload.hpp"
 
 #include <array>
-#include <charconv>
 #include <set>
 #include <sstream>
-#include <system_error>
 #include <utility>
 
 namespace crossover {
@@ -38,9 +37,7 @@ LaunchParameters parse_launch(const std::string& text, const std::string& place)
         bool known = false;
         for (const auto& [field_name, field] : kFields) {
             if (field_name != name || equals == std::string::npos || !given.insert(field_name).second) continue;
-            const char* const end = word.data() + word.size();
-            const auto [stop, error] = std::from_chars(word.data() + equals + 1, end, launch.*field);
-            known = error == std::errc() && stop == end;
+            known = parse_number(std::string_view(word).substr(equals + 1), launch.*field) == std::errc{};
         }
         if (!known)
             throw InputError((place.empty() ? "" : place + ": ") + "launch parameters `" + text + "`",

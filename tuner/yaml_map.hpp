@@ -4,9 +4,9 @@
 #include "tuner/error.hpp"
 #include "tuner/named_words.hpp"
 #include "tuner/nearest.hpp"
+#include "tuner/parse_number.hpp"
 #include "tuner/yaml_documents.hpp"
 
-#include <charconv>
 #include <optional>
 #include <set>
 #include <string>
@@ -34,14 +34,6 @@ inline YAML::Node load_yaml(const std::string& text, const std::string& file) {
     } catch (const YAML::Exception& error) {
         throw InputError(place_of(file, error.mark), "malformed YAML: " + error.msg, "correct it");
     }
-}
-
-/// A number in full, nothing behind its digits; else why not.
-template <class T>
-std::errc parse_number(const std::string& text, T& value) {
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, value);
-    return stop == end ? error : std::errc::invalid_argument;
 }
 
 /// A scalar as T: integers and floats in full and in range (nothing after the digits, no octal), true/false, text.

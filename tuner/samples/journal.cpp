@@ -1,6 +1,7 @@
 #include "tuner/samples/journal.hpp"
 
 #include "tuner/error.hpp"
+#include "tuner/parse_number.hpp"
 #include "tuner/read_file.hpp"
 #include "tuner/write_atomically.hpp"
 
@@ -113,8 +114,7 @@ class SampleParser {
     T number(T lowest) {
         const std::string_view digits = text();
         T value{};
-        const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-        bool good = error == std::errc{} && end == digits.data() + digits.size() && value >= lowest;
+        bool good = parse_number(digits, value) == std::errc{} && value >= lowest;
         if constexpr (std::is_floating_point_v<T>) good = good && std::isfinite(value);
         if (!good) fail(std::string(names_[column_ - 1]) + " is `" + std::string(digits) + "`", kCorrect);
         return value;

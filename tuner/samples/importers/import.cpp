@@ -1,12 +1,12 @@
 #include "tuner/samples/importers/import.hpp"
 
 #include "tuner/error.hpp"
+#include "tuner/parse_number.hpp"
 #include "tuner/read_file.hpp"
 #include "tuner/samples/importers/result_file.hpp"
 #include "tuner/table.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <map>
 #include <sstream>
@@ -36,9 +36,7 @@ Printed read_printed(std::string_view text, const Place& place) {
     if (word == "failed" || word == "nan" || word == "inf" || word == "infinity" || word == "null" || word == "n/a")
         return {.value = std::nan("")};
     Printed printed;
-    const char* end = text.data() + text.size();
-    const auto [stop, error] = std::from_chars(text.data(), end, printed.value);
-    if (error != std::errc{} || stop != end || !(printed.value >= 0))
+    if (parse_number(text, printed.value) != std::errc{} || !(printed.value >= 0))
         place.fail("time is " + shown(text), "expected a number, or FAILED");
     const std::size_t exponent_at = std::min(text.find_first_of("eE"), text.size());
     const std::size_t point_at = std::min(text.find('.'), exponent_at);
@@ -46,7 +44,7 @@ Printed read_printed(std::string_view text, const Place& place) {
     int exponent = 0;
     if (exponent_at < text.size()) {
         const std::size_t sign = text[exponent_at + 1] == '+' ? 2 : 1;
-        std::from_chars(text.data() + exponent_at + sign, end, exponent);
+        parse_number(text.substr(exponent_at + sign), exponent);
     }
     printed.step = std::pow(10.0, exponent - decimals);
     return printed;

@@ -1,11 +1,11 @@
 #include "tuner/samples/importers/text.hpp"
 
 #include "tuner/error.hpp"
+#include "tuner/parse_number.hpp"
 #include "tuner/read_file.hpp"
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 
 namespace crossover::importers {
 namespace {
@@ -44,8 +44,7 @@ void Place::fail(const std::string& what, const std::string& remedy) const {
 
 std::int64_t Place::integer(std::string_view name, std::string_view text, std::int64_t least, std::int64_t most) const {
     std::int64_t value = 0;
-    const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (error != std::errc{} || stop != text.data() + text.size() || value < least || value > most)
+    if (parse_number(text, value) != std::errc{} || value < least || value > most)
         fail(std::string(name) + " is " + shown(text),
              "expected an integer from " + std::to_string(least) + " to " + std::to_string(most));
     return value;
