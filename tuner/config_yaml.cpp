@@ -6,7 +6,6 @@
 #include "tuner/yaml_writer.hpp"
 
 #include <algorithm>
-#include <array>
 #include <optional>
 
 namespace crossover {
@@ -33,24 +32,19 @@ auto take_list(YamlMap& map, const std::string& key, Parse parse, bool may_be_em
     return values;
 }
 
-/// The index of the word of `node` in `names`.
-template <class Names>
-std::size_t take_word(const YamlMap& map, const YAML::Node& node, const std::string& key, const Names& names) {
+/// What the word of `node` stands for: see tuner/named_words.hpp.
+template <class Words>
+auto take_word(const YamlMap& map, const YAML::Node& node, const std::string& key, const Words& words) {
     const auto word = map.as<std::string>(node, key);
-    const auto found = std::find(names.begin(), names.end(), word);
-    if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
-    std::string all;
-    for (const std::string_view name : names) all.append(all.empty() ? "" : ", ").append(name);
-    const std::string_view near = nearest(word, names);
+    for (const auto& entry : words)
+        if (word_of(entry) == word) return value_of(entry);
     map.fail(node, "`" + key + "` has unknown `" + word + "`",
-             near.empty() ? "write one of " + all : "did you mean `" + std::string(near) + "`?");
+             did_you_mean(word, words, "write one of " + listed(words)));
 }
 
-template <class E, std::size_t N>
-std::vector<E> take_words(YamlMap& map, const std::string& key, const std::array<Named<E>, N>& table) {
-    std::vector<std::string_view> names;
-    for (const Named<E>& entry : table) names.push_back(entry.name);
-    return take_list(map, key, [&](const YAML::Node& node) { return table[take_word(map, node, key, names)].value; });
+template <class Words>
+auto take_words(YamlMap& map, const std::string& key, const Words& words) {
+    return take_list(map, key, [&](const YAML::Node& node) { return take_word(map, node, key, words); });
 }
 
 /// Sizes of one dimension: positive, at most `highest`, multiples of `step`.
@@ -133,7 +127,7 @@ void take_sweep(YamlMap map, Config& config) {
         for (const PluginInfo& candidate : config.candidates)
             if (candidate.name == word) return word;
         if (parse_launched(word, place_of(map.file(), entry)).launch) return word;
-        return std::string(algorithm::kOwn[take_word(map, entry, "algorithms", algorithm::kOwn)]);
+        return take_word(map, entry, "algorithms", algorithm::kOwn);
     });
     map.finish();
 

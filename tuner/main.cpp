@@ -22,6 +22,7 @@ struct Subcommand {
     std::string_view summary;
     int (*run)(const std::vector<std::string>& arguments);
 };
+constexpr std::string_view word_of(const Subcommand& subcommand) { return subcommand.name; }
 
 constexpr std::array kSubcommands{
     Subcommand{"tune", "measure (or replay a recording), fit, and write table, header and report", crossover::run_tune},
@@ -63,12 +64,8 @@ int run(const std::vector<std::string>& words) {
     const auto* found = std::find_if(kSubcommands.begin(), kSubcommands.end(),
                                      [&](const Subcommand& subcommand) { return subcommand.name == name; });
     if (found != kSubcommands.end()) return found->run({words.begin() + 1, words.end()});
-
-    std::vector<std::string_view> names;
-    for (const Subcommand& subcommand : kSubcommands) names.push_back(subcommand.name);
-    const std::string_view near = crossover::nearest(name, names);
     throw InputError("command line", "unknown subcommand `" + name + "`",
-                     near.empty() ? "see `crossover --help`" : "did you mean `" + std::string(near) + "`?");
+                     crossover::did_you_mean(name, kSubcommands, "see `crossover --help`"));
 }
 
 /// Errors are one line, whatever a library put into its message.

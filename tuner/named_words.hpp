@@ -1,6 +1,6 @@
 #pragma once
-/// Words that a file or an option may hold: tables of Named values (kernels/types.hpp), or lists of words that stand
-/// for themselves.
+/// Words that a file or an option may hold: tables of Named values (kernels/types.hpp) or of whatever has a word_of(),
+/// or lists of words that stand for themselves.
 
 #include "kernels/types.hpp"
 

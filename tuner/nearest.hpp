@@ -1,6 +1,8 @@
 #pragma once
 /// "Did you mean …?" for words that a user typed.
 
+#include "tuner/named_words.hpp"
+
 #include <algorithm>
 #include <cstddef>
 #include <numeric>
@@ -25,17 +27,24 @@ inline std::size_t edit_distance(std::string_view from, std::string_view to) {
     return row.back();
 }
 
-/// The candidate nearest to `word`; empty if none is nearer than about half of its letters.
+/// The candidate (by word_of) nearest to `word`; empty if none is nearer than about half of its letters.
 template <class Words>
 std::string_view nearest(std::string_view word, const Words& candidates) {
     std::string_view best;
     std::size_t best_distance = word.size() / 2 + 2;
-    for (const std::string_view candidate : candidates)
-        if (const std::size_t distance = edit_distance(word, candidate); distance < best_distance) {
-            best = candidate;
+    for (const auto& candidate : candidates)
+        if (const std::size_t distance = edit_distance(word, word_of(candidate)); distance < best_distance) {
+            best = word_of(candidate);
             best_distance = distance;
         }
     return best;
+}
+
+/// What to do about a word that is none of the candidates: "did you mean `tune`?", or `otherwise` if none is near.
+template <class Words>
+std::string did_you_mean(std::string_view word, const Words& candidates, const std::string& otherwise) {
+    const std::string_view near = nearest(word, candidates);
+    return near.empty() ? otherwise : "did you mean `" + std::string(near) + "`?";
 }
 
 } // namespace crossover

@@ -109,7 +109,7 @@ class YamlMap {
         if (auto found = find_node(key)) return *found;
         for (const auto& entry : node_) // more likely misspelt than forgotten
             if (nearest(entry.first.Scalar(), std::vector<std::string>{key}) == key && !is_known(entry.first.Scalar()))
-                fail_unknown(entry.first, key);
+                fail_unknown(entry.first, {key});
         fail(node_, "`" + key + "` is missing in " + what_, "add it");
     }
 
@@ -171,8 +171,7 @@ class YamlMap {
     /// @throws InputError for the first key that nobody asked for
     void finish() const {
         for (const auto& entry : node_)
-            if (const std::string& key = entry.first.Scalar(); !is_known(key))
-                fail_unknown(entry.first, nearest(key, known_));
+            if (const std::string& key = entry.first.Scalar(); !is_known(key)) fail_unknown(entry.first, known_);
     }
 
   private:
@@ -184,9 +183,8 @@ class YamlMap {
         return node_;
     }
     bool is_known(const std::string& key) const { return std::find(known_.begin(), known_.end(), key) != known_.end(); }
-    [[noreturn]] void fail_unknown(const YAML::Node& key, std::string_view near) const {
-        fail(key, "unknown key `" + key.Scalar() + "` in " + what_,
-             near.empty() ? "remove it" : "did you mean `" + std::string(near) + "`?");
+    [[noreturn]] void fail_unknown(const YAML::Node& key, const std::vector<std::string>& known) const {
+        fail(key, "unknown key `" + key.Scalar() + "` in " + what_, did_you_mean(key.Scalar(), known, "remove it"));
     }
 
     YAML::Node node_;

@@ -32,6 +32,7 @@ struct Format {
     std::string_view options; // those that mean something to it, each with a space behind
     std::string (*emit)(const Request& request);
 };
+constexpr std::string_view word_of(const Format& format) { return format.name; }
 
 constexpr std::array kFormats{
     Format{"yaml", false, "", [](const Request& request) { return emit_yaml(request.tables[0]); }},
@@ -60,11 +61,8 @@ const Usage kUsage{.name = "emit",
 const Format& format_named(const std::string& name) {
     const auto* found = std::find_if(kFormats.begin(), kFormats.end(), [&](const Format& f) { return f.name == name; });
     if (found != kFormats.end()) return *found;
-    std::vector<std::string_view> names;
-    for (const Format& format : kFormats) names.push_back(format.name);
-    const std::string_view near = nearest(name, names);
     throw InputError("emit", "unknown format `" + name + "`",
-                     near.empty() ? "see `crossover emit --help`" : "did you mean `" + std::string(near) + "`?");
+                     did_you_mean(name, kFormats, "see `crossover emit --help`"));
 }
 
 /// An option that would be ignored is a misunderstanding; better said than ignored.

@@ -41,9 +41,8 @@ std::optional<po::variables_map> parse_options(const Usage& usage, const po::opt
     } catch (const po::unknown_option& error) {
         std::vector<std::string> names;
         for (const auto& option : all.options()) names.push_back("--" + option->long_name());
-        const std::string_view near = nearest(error.get_option_name(), names);
         throw InputError(usage.name, "unknown option `" + error.get_option_name() + "`",
-                         near.empty() ? remedy : "did you mean `" + std::string(near) + "`?");
+                         did_you_mean(error.get_option_name(), names, remedy));
     } catch (const po::invalid_option_value& error) { // of the values that are no text: all of these are integers
         throw InputError(usage.name, error.what(), "write a whole number");
     } catch (const po::error& error) {
