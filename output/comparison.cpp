@@ -215,26 +215,6 @@ void judge_times(std::vector<Draft>& drafts, Comparison& result, double false_al
 
 } // namespace
 
-std::string_view to_string(Verdict verdict) {
-    switch (verdict) {
-    case Verdict::same:
-        return "same";
-    case Verdict::moved:
-        return "moved";
-    case Verdict::better:
-        return "better";
-    case Verdict::worse:
-        return "worse";
-    case Verdict::added:
-        return "new";
-    case Verdict::missing:
-        return "missing";
-    case Verdict::not_comparable:
-        return "not comparable";
-    }
-    return "?";
-}
-
 std::string to_string(const TimeChange& change) {
     return change.what + ": " + percent(change.lost) + " time (95 %: " + percent(change.ci95[0]) + " … " +
            percent(change.ci95[1]) + ") at " + std::to_string(change.points) + " points";

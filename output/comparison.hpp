@@ -27,11 +27,15 @@ namespace crossover {
 /// `better`, `worse`: more than the limit is won or lost. `missing`: measured in OLD, not in NEW. `not_comparable`:
 /// what OLD and NEW measured differs, or only one says what happens in the range in question.
 enum class Verdict : std::uint8_t { same, moved, better, worse, added, missing, not_comparable };
-/// As printed; `added` is "new".
-std::string_view to_string(Verdict verdict);
-/// For counting; in the order of the enumeration.
-inline constexpr std::array kVerdicts{Verdict::same,  Verdict::moved,   Verdict::better,        Verdict::worse,
-                                      Verdict::added, Verdict::missing, Verdict::not_comparable};
+/// As printed, and in the order in which they are counted.
+inline constexpr std::array kVerdicts{Named<Verdict>{Verdict::same, "same"},
+                                      Named<Verdict>{Verdict::moved, "moved"},
+                                      Named<Verdict>{Verdict::better, "better"},
+                                      Named<Verdict>{Verdict::worse, "worse"},
+                                      Named<Verdict>{Verdict::added, "new"},
+                                      Named<Verdict>{Verdict::missing, "missing"},
+                                      Named<Verdict>{Verdict::not_comparable, "not comparable"}};
+constexpr std::string_view to_string(Verdict verdict) { return detail::name_in(kVerdicts, verdict); }
 
 /// A table, and its samples if there are any.
 struct Measured {

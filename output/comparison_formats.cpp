@@ -37,32 +37,12 @@ std::string time_text(const CellComparison& cell) {
     return stake == 0 ? "–" : "about " + percent(stake) + " between the limits";
 }
 
-int urgency(Verdict verdict) {
-    switch (verdict) {
-    case Verdict::worse:
-        return 0;
-    case Verdict::missing:
-        return 1;
-    case Verdict::not_comparable:
-        return 2;
-    case Verdict::better:
-        return 3;
-    case Verdict::moved:
-        return 4;
-    case Verdict::added:
-        return 5;
-    case Verdict::same:
-        break;
-    }
-    return 6;
-}
-
 std::vector<const CellComparison*> by_urgency(const Comparison& comparison) {
+    using enum Verdict;
     std::vector<const CellComparison*> cells;
-    for (const CellComparison& cell : comparison.cells) cells.push_back(&cell);
-    std::stable_sort(cells.begin(), cells.end(), [](const CellComparison* a, const CellComparison* b) {
-        return urgency(a->verdict) < urgency(b->verdict);
-    });
+    for (const Verdict verdict : std::array{worse, missing, not_comparable, better, moved, added, same})
+        for (const CellComparison& cell : comparison.cells)
+            if (cell.verdict == verdict) cells.push_back(&cell);
     return cells;
 }
 
@@ -70,9 +50,9 @@ std::vector<const CellComparison*> by_urgency(const Comparison& comparison) {
 std::string counts_text(const Comparison& comparison) {
     std::string text = std::to_string(comparison.cells.size()) + " cells";
     const char* separator = ": ";
-    for (const Verdict verdict : kVerdicts)
+    for (const auto& [verdict, name] : kVerdicts)
         if (const int count = comparison.count(verdict); count > 0) {
-            text += separator + std::to_string(count) + " " + std::string(to_string(verdict));
+            text.append(separator).append(std::to_string(count)).append(" ").append(name);
             separator = ", ";
         }
     return text;
@@ -250,8 +230,7 @@ std::string compare_json(const Comparison& comparison) {
     for (const Difference& difference : comparison.differences)
         document["differences"].push_back(text_node(difference_text(difference)));
     YAML::Node counts(YAML::NodeType::Map);
-    for (const Verdict verdict : kVerdicts)
-        counts[std::string(to_string(verdict))] = number_node(comparison.count(verdict));
+    for (const auto& [verdict, name] : kVerdicts) counts[std::string(name)] = number_node(comparison.count(verdict));
     document["counts"] = counts;
     document["caveat"] = text_node(comparison.caveat);
     document["all_cells"] = to_node(comparison.machine_wide);

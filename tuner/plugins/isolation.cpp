@@ -77,22 +77,6 @@ std::map<int, std::vector<InFlight>> in_flight_of(const RankJob& job, const fs::
 
 } // namespace
 
-std::string_view to_string(Phase phase) {
-    switch (phase) {
-    case Phase::load:
-        return "load";
-    case Phase::set_up:
-        return "set-up";
-    case Phase::check:
-        return "check";
-    case Phase::timing:
-        return "timing";
-    case Phase::tear_down:
-        return "tear-down";
-    }
-    return "?";
-}
-
 // ---- a rank's side ----
 
 InFlightFile::InFlightFile(const fs::path& folder, int rank) {

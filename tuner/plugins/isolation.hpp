@@ -19,7 +19,10 @@
 namespace crossover {
 
 enum class Phase : std::uint8_t { load, set_up, check, timing, tear_down };
-std::string_view to_string(Phase phase);
+inline constexpr std::array kPhases{Named<Phase>{Phase::load, "load"}, Named<Phase>{Phase::set_up, "set-up"},
+                                    Named<Phase>{Phase::check, "check"}, Named<Phase>{Phase::timing, "timing"},
+                                    Named<Phase>{Phase::tear_down, "tear-down"}};
+constexpr std::string_view to_string(Phase phase) { return detail::name_in(kPhases, phase); }
 
 /// A candidate at work. Of fixed size: it goes into files as it is.
 struct InFlight {
