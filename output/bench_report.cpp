@@ -56,12 +56,6 @@ std::vector<Configuration> configurations(std::span<const Sample> samples, std::
     return result;
 }
 
-std::string fixed(double value, int digits) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.*f", digits, value);
-    return text;
-}
-
 std::string time_of(const Sample& sample) {
     return is_ok(sample) ? fixed(sample.latency_us, 2) : sample.status == SampleStatus::skipped ? "skipped" : "FAILED";
 }

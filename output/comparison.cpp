@@ -1,6 +1,7 @@
 #include "output/comparison.hpp"
 #include "output/comparison_evidence.hpp"
 #include "output/format.hpp"
+#include "tuner/joined.hpp"
 
 #include <algorithm>
 #include <set>
@@ -80,10 +81,7 @@ std::vector<std::string_view> structure(const Cell& cell) {
 
 /// The hidden_dims that a cell has rows for.
 std::string rows_text(const Cell& cell) {
-    std::string text;
-    for (const HiddenDimRow& row : cell.hidden_dims)
-        text += (text.empty() ? "" : ", ") + std::to_string(row.hidden_dim);
-    return text.empty() ? "none" : text;
+    return cell.hidden_dims.empty() ? "none" : joined(cell.hidden_dims, ", ", &HiddenDimRow::hidden_dim);
 }
 
 /// The cell's changes before noise is judged, with what is to be judged.

@@ -1,6 +1,7 @@
 #include "output/comparison.hpp"
 #include "output/format.hpp"
 #include "output/json.hpp"
+#include "tuner/joined.hpp"
 #include "tuner/yaml_writer.hpp"
 
 #include <algorithm>
@@ -88,12 +89,6 @@ std::vector<const TimeChange*> machine_changes(const Comparison& comparison) {
 
 std::string machine_text(const TimeChange& change) {
     return std::string(to_string(change.verdict)) + " over all cells: " + to_string(change);
-}
-
-std::string joined(const std::vector<std::string>& lines, const std::string& separator) {
-    std::string text;
-    for (const std::string& line : lines) text += (text.empty() ? "" : separator) + line;
-    return text;
 }
 
 std::string xml_escaped(std::string_view text) {

@@ -44,6 +44,13 @@ std::string human_bytes(std::uint64_t bytes) {
     return (shown == value ? "" : "~") + digits + " " + kUnits[unit];
 }
 
+std::string fixed(double value, int decimals) {
+    std::array<char, 64> text;
+    std::snprintf(text.data(), text.size(), "%.*f", decimals, value);
+    const std::string digits = text.data();
+    return digits.front() == '-' && digits.find_first_not_of("-0.") == std::string::npos ? digits.substr(1) : digits;
+}
+
 std::string percent(double fraction, int decimals) {
     std::array<char, 64> text;
     std::snprintf(text.data(), text.size(), "%+.*f %%", decimals, fraction * 100);

@@ -14,6 +14,9 @@ namespace crossover {
 /// "0 B", "512 B", "128 KiB", "1.25 MiB": powers of 1024, at most 3 significant digits, "~" before it unless exact.
 std::string human_bytes(std::uint64_t bytes);
 
+/// A number with this many decimals, "-0.0" never.
+std::string fixed(double value, int decimals = 1);
+
 /// 0.0312 → "+3.1 %"
 std::string percent(double fraction, int decimals = 1);
 

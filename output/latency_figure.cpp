@@ -164,7 +164,7 @@ class Drawing {
         const std::vector<Curve> times = time_curves(figure_.observations);
         if (times.empty()) return "";
         const std::string name = to_string(figure_.cell.key);
-        return "<svg viewBox=\"0 0 " + svg::fixed(kWidth, 0) + " " + svg::fixed(kHeight, 0) +
+        return "<svg viewBox=\"0 0 " + fixed(kWidth, 0) + " " + fixed(kHeight, 0) +
                "\" role=\"img\" aria-label=\"latency over message bytes, " + svg::escaped(name) + "\">\n" +
                intervals() + byte_axis() + time_panel(times) + strip() +
                ratio_panel(ratio_curves(figure_.observations)) + limits() + "</svg>\n";

@@ -1,6 +1,7 @@
 #include "output/emit.hpp"
 #include "output/format.hpp"
 #include "output/limits.hpp"
+#include "tuner/joined.hpp"
 
 #include <algorithm>
 #include <array>
@@ -65,9 +66,7 @@ std::string is_it_bytes(const Table& table) {
     double worst_without = 0, worst = 0;
     for (const Cell& cell : table.cells) {
         if (!cell.spread) continue;
-        std::string own;
-        for (const HiddenDimRow& row : cell.hidden_dims)
-            own += (own.empty() ? "" : ", ") + std::to_string(row.hidden_dim);
+        const std::string own = joined(cell.hidden_dims, ", ", &HiddenDimRow::hidden_dim);
         with_rows += !own.empty();
         double& extreme = own.empty() ? worst_without : worst;
         extreme = std::max(extreme, cell.spread->worst_cost);

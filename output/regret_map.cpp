@@ -32,7 +32,7 @@ std::string bin_style(double regret) {
     return "r" + std::to_string(std::min<std::ptrdiff_t>(found - kBins.begin(), std::ssize(kBins) - 1));
 }
 
-std::string microseconds(double us) { return svg::fixed(us, us < 100 ? 2 : 1) + " µs"; }
+std::string microseconds(double us) { return fixed(us, us < 100 ? 2 : 1) + " µs"; }
 
 std::string shape_text(const Point& point) {
     return std::to_string(point.num_tokens) + " tokens × hidden_dim " + std::to_string(point.hidden_dim) + ", " +
@@ -125,7 +125,7 @@ std::string regret_map(const Cell& cell, const CellObservations& fitted, const C
     for (const int exponent : svg::powers_of_two(x, 40))
         rows += svg::text({x(exponent), bottom + 13}, "middle", "tick", std::to_string(std::uint64_t{1} << exponent)) +
                 "\n";
-    return "<svg viewBox=\"0 0 760 " + svg::fixed(bottom + 34, 0) +
+    return "<svg viewBox=\"0 0 760 " + fixed(bottom + 34, 0) +
            "\" role=\"img\" aria-label=\"regret by hidden_dim and num_tokens, " + svg::escaped(to_string(cell.key)) +
            "\">\n" + rows +
            svg::text({kLeft, bottom + 29}, "start", "label", "num_tokens (columns) by hidden_dim (rows)") +

@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cmath>
-#include <cstdio>
 
 namespace crossover::svg {
 namespace {
@@ -71,13 +70,6 @@ std::string escaped(std::string_view text) {
         text.remove_prefix(length == 0 ? 1 : length);
     }
     return out;
-}
-
-std::string fixed(double value, int decimals) {
-    std::array<char, 64> text;
-    std::snprintf(text.data(), text.size(), "%.*f", decimals, value);
-    const std::string digits = text.data();
-    return digits.front() == '-' && digits.find_first_not_of("-0.") == std::string::npos ? digits.substr(1) : digits;
 }
 
 std::vector<int> powers_of_two(const Axis& log2, double room) {

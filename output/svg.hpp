@@ -13,9 +13,6 @@ namespace crossover::svg {
 /// characters, bytes that are no UTF-8) becomes U+FFFD, line ends and tabs spaces.
 std::string escaped(std::string_view text);
 
-/// A number with this many decimals, "-0.0" never.
-std::string fixed(double value, int decimals = 1);
-
 /// Values low…high lie on pixels from…to (from > to for an axis that grows upwards).
 struct Axis {
     double low = 0, high = 1;

@@ -1,5 +1,7 @@
 #include "output/svg.hpp"
 
+#include "output/format.hpp"
+
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -35,6 +37,6 @@ TEST_CASE("ticks have room") {
     CHECK(labels(svg::time_ticks({.low = std::log(0.15), .high = std::log(1e6), .from = 300, .to = 50})) ==
           "1 10 100 1000 10000 100000 1000000");
     CHECK(labels(svg::time_ticks({.low = std::log(2.1), .high = std::log(4.7), .from = 300, .to = 50})) == "3 4");
-    CHECK(svg::fixed(-0.04) == "0.0");
-    CHECK(svg::fixed(-1.25, 2) == "-1.25");
+    CHECK(fixed(-0.04) == "0.0");
+    CHECK(fixed(-1.25, 2) == "-1.25");
 }

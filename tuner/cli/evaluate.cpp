@@ -10,7 +10,6 @@
 #include "tuner/yaml_writer.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <iostream>
 #include <set>
@@ -31,11 +30,7 @@ const Usage kUsage{
         "as\n"
         "the fastest unfused algorithm measured at the point."};
 
-std::string microseconds(double us) {
-    char text[32];
-    std::snprintf(text, sizeof text, "%.*f", us < 1000 ? 1 : 0, us);
-    return text;
-}
+std::string microseconds(double us) { return fixed(us, us < 1000 ? 1 : 0); }
 
 /// "world size" cells, with what else the samples differ in before it.
 std::string group_name(const RegretGroup& group, bool one_kind) {

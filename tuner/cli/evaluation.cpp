@@ -2,6 +2,7 @@
 
 #include "output/emit.hpp"
 #include "tuner/error.hpp"
+#include "tuner/joined.hpp"
 #include "tuner/read_file.hpp"
 
 #include <algorithm>
@@ -39,12 +40,9 @@ Evaluation evaluate(const Contender& contender, std::span<const Sample> samples,
     if (report.not_covered > 0)
         evaluation.remarks.push_back("says nothing about " + count(report.not_covered, "point") +
                                      ", which are left out");
-    if (report.not_sampled > 0) {
-        std::string names;
-        for (const std::string& name : report.missing) names += (names.empty() ? "" : ", ") + name;
-        evaluation.remarks.push_back("chooses " + names + " where there is no sample of it: " +
+    if (report.not_sampled > 0)
+        evaluation.remarks.push_back("chooses " + joined(report.missing, ", ") + " where there is no sample of it: " +
                                      count(report.not_sampled, "point") + " left out");
-    }
     return evaluation;
 }
 

@@ -3,6 +3,7 @@
 #include "tuner/cli/options.hpp"
 #include "tuner/cli/words.hpp"
 #include "tuner/error.hpp"
+#include "tuner/joined.hpp"
 #include "tuner/samples/run_record.hpp"
 
 #include <algorithm>
@@ -112,15 +113,13 @@ int run_import(const std::vector<std::string>& arguments) {
     const std::vector<std::filesystem::path> paths(files.begin(), files.end());
     const Imported imported = import_files(format, paths, import);
     if (out.empty()) {
-        std::cout << kSamplesHeader << '\n';
-        for (const Sample& sample : imported.samples) std::cout << to_csv_row(sample) << '\n';
+        std::cout << samples_csv(imported.samples);
     } else {
         fingerprint.sku = import.sku;
         fingerprint.compute_capability = import.compute_capability;
         RunRecord record{.source = "import", .fingerprint = fingerprint, .provenance = {}, .config = {}};
-        std::string names;
-        for (const auto& path : paths) names.append(names.empty() ? "" : ", ").append(path.filename().string());
-        record.provenance.extra["imported_from"] = from + ": " + names;
+        record.provenance.extra["imported_from"] =
+            from + ": " + joined(paths, ", ", [](const auto& path) { return path.filename().string(); });
         write_run(out, imported.samples, record);
     }
     print_summary(imported);

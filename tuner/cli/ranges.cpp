@@ -6,6 +6,7 @@
 #include "tuner/cli/options.hpp"
 #include "tuner/cli/words.hpp"
 #include "tuner/error.hpp"
+#include "tuner/joined.hpp"
 #include "tuner/yaml_writer.hpp"
 
 #include <iostream>
@@ -19,19 +20,13 @@ const Usage kUsage{
     .purpose = "Splits a model's numbers of tokens where the table changes the algorithm: the end points for vLLM's\n"
                "compile_ranges_endpoints, max_tokens = bytes // (hidden_dim x element size)."};
 
-std::string points_text(const std::vector<std::int64_t>& points) {
-    std::string text;
-    for (const std::int64_t point : points) text += (text.empty() ? "" : ", ") + std::to_string(point);
-    return "[" + text + "]";
-}
-
 std::string as_text(std::span<const TokenRange> ranges, std::int64_t token_bytes) {
     std::vector<std::vector<std::string>> rows{{"tokens", "message", "algorithm"}};
     for (const TokenRange& range : ranges)
         rows.push_back({std::to_string(range.first_tokens) + " to " + std::to_string(range.last_tokens),
                         "up to " + human_bytes(static_cast<std::uint64_t>(range.last_tokens * token_bytes)),
                         range.algorithm});
-    return markdown_table(rows) + "\ncompile_ranges_endpoints: " + points_text(split_points(ranges)) + "\n";
+    return markdown_table(rows) + "\ncompile_ranges_endpoints: [" + joined(split_points(ranges), ", ") + "]\n";
 }
 
 std::string as_json(const CellKey& key, std::int64_t hidden_dim, std::span<const TokenRange> ranges) {
@@ -58,8 +53,7 @@ std::string as_json(const CellKey& key, std::int64_t hidden_dim, std::span<const
 
 const Cell& cell_in(const Table& table, const std::string& path, const CellKey& key) {
     if (const Cell* cell = find_cell(table, key)) return *cell;
-    std::string there;
-    for (const Cell& cell : table.cells) there += (there.empty() ? "" : "; ") + to_string(cell.key);
+    const std::string there = joined(table.cells, "; ", [](const Cell& cell) { return to_string(cell.key); });
     throw InputError(path, "no cell " + to_string(key), "choose one of: " + (there.empty() ? "none" : there));
 }
 

@@ -1,6 +1,7 @@
 #include "tuner/samples/recording.hpp"
 
 #include "tuner/error.hpp"
+#include "tuner/joined.hpp"
 #include "tuner/launch_name.hpp"
 #include "tuner/roles.hpp"
 
@@ -150,9 +151,8 @@ class Recording : public SampleSource {
                             const std::set<T>& recorded, ToText to_text) {
         for (const T& value : asked) {
             if (recorded.contains(value)) continue;
-            std::string all;
-            for (const T& known : recorded) all += (all.empty() ? "" : ", ") + std::string(to_text(known));
-            lacks.push_back({what + " " + std::string(to_text(value)) + " was not recorded; recorded: " + all,
+            lacks.push_back({what + " " + std::string(to_text(value)) +
+                                 " was not recorded; recorded: " + joined(recorded, ", ", to_text),
                              "ask for these in the config, or measure on GPUs"});
             return;
         }

@@ -1,5 +1,6 @@
 /// vLLM benchmarks/kernels/benchmark_fused_collective.py --output-file (appends; Markdown), and SGLang's version of it
 /// in benchmark/kernels/flashinfer_allreduce_fusion. Strict: a line that the scripts do not write is an error.
+#include "tuner/joined.hpp"
 #include "tuner/samples/importers/result_file.hpp"
 
 #include <algorithm>
@@ -215,7 +216,7 @@ class Reader {
     }
 
     void name_algorithm(ResultRow& row, std::span<const std::string_view> words) const {
-        const std::string name = algorithm_name(join(words, "_"), place_);
+        const std::string name = algorithm_name(joined(words, "_"), place_);
         if (std::find(std::begin(kSeparate), std::end(kSeparate), name) != std::end(kSeparate)) {
             row.algorithm = algorithm::nccl_separate;
         } else if (name.starts_with("standard_allreduce") && name.ends_with("_native_compiled")) {
@@ -223,7 +224,7 @@ class Reader {
         } else if (const auto fused = std::find(words.begin(), words.end(), "fused");
                    words.front() == "flashinfer" && fused != words.end()) {
             // "flashinfer_fused_…", without a library's name, is from before there was a second one.
-            const std::string backend = join(std::span(words.begin() + 1, fused), "_");
+            const std::string backend = joined(std::span(words.begin() + 1, fused), "_");
             name_flashinfer_kernel(row, backend.empty() ? "trtllm" : backend, words.back(), options_, place_);
         } else {
             row.algorithm = name;

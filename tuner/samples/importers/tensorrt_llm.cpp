@@ -1,4 +1,5 @@
 /// TensorRT-LLM tests/microbenchmarks/all_reduce.py --save_csv, without and with --benchmark (CSV, times in µs)
+#include "tuner/joined.hpp"
 #include "tuner/samples/importers/result_file.hpp"
 
 #include <array>
@@ -92,8 +93,8 @@ ResultFile read_tensorrt_llm(std::string_view text, const std::string& file, con
         }
         if (!layout)
             place.fail("is not a CSV of TensorRT-LLM's all_reduce.py",
-                       "give its --save_csv, header `" + join(kLayouts[0].header, ",") + "` or `" +
-                           join(kLayouts[1].header, ",") + "`; see --from");
+                       "give its --save_csv, header `" + joined(kLayouts[0].header, ",") + "` or `" +
+                           joined(kLayouts[1].header, ",") + "`; see --from");
         if (row.fields.size() != layout->header.size())
             place.fail("has " + std::to_string(row.fields.size()) + " of " + std::to_string(layout->header.size()) +
                            " columns",

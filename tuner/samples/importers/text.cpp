@@ -130,12 +130,6 @@ bool equal_words(std::span<const std::string> row, std::span<const std::string_v
     return std::equal(row.begin(), row.end(), names.begin(), names.end());
 }
 
-std::string join(std::span<const std::string_view> words, std::string_view separator) {
-    std::string text;
-    for (const std::string_view word : words) text.append(text.empty() ? "" : separator).append(word);
-    return text;
-}
-
 std::string shown(std::string_view text) {
     std::string printable;
     for (const char c : text.substr(0, 60)) printable += std::isprint(static_cast<unsigned char>(c)) ? c : '?';

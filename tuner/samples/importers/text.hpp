@@ -54,7 +54,6 @@ std::vector<CsvRow> split_csv(std::string_view text, std::string_view file);
 std::string_view trim(std::string_view text);
 std::vector<std::string_view> split(std::string_view text, char separator);
 bool equal_words(std::span<const std::string> row, std::span<const std::string_view> names);
-std::string join(std::span<const std::string_view> words, std::string_view separator);
 std::string lower(std::string_view text);
 
 /// At most 60 printable characters of what was found, in backticks: for an error or a note of one line.

@@ -1,5 +1,6 @@
 /// Numbers that vLLM's maintainers published with the pull request that fused the all-reduce (#22086), as CSV (times in
 /// ms)
+#include "tuner/joined.hpp"
 #include "tuner/samples/importers/result_file.hpp"
 
 #include <array>
@@ -34,7 +35,7 @@ ResultFile read_vllm_pr(std::string_view text, const std::string& file, const Im
         }
         if (block < 0)
             place.fail("is not a CSV of published vLLM numbers",
-                       "its header would be `" + join(kHeader, ",") + "`; see --from");
+                       "its header would be `" + joined(kHeader, ",") + "`; see --from");
         if (row.fields.size() != kHeader.size())
             place.fail("has " + std::to_string(row.fields.size()) + " of " + std::to_string(kHeader.size()) +
                            " columns",
