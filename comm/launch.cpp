@@ -1,17 +1,15 @@
 #include "comm/launch.hpp"
 
+#include "comm/descriptor.hpp"
 #include "tuner/error.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <climits>
 #include <cstdio>
-#include <system_error>
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 namespace crossover {
 namespace {
@@ -226,16 +224,15 @@ int session_port(const RankEnvironment& driver, int session) {
 }
 
 int free_port() {
-    const int descriptor = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const Descriptor descriptor(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t size = sizeof address;
-    const bool ok = descriptor >= 0 && bind(descriptor, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-                    getsockname(descriptor, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-    const int error = errno;
-    if (descriptor >= 0) close(descriptor);
-    if (!ok) throw std::system_error(error, std::generic_category(), "no free TCP port on 127.0.0.1");
+    auto* const place = reinterpret_cast<sockaddr*>(&address);
+    if (descriptor.get() < 0 || bind(descriptor.get(), place, size) != 0 ||
+        getsockname(descriptor.get(), place, &size) != 0)
+        throw_errno("no free TCP port on 127.0.0.1");
     return ntohs(address.sin_port);
 }
 

@@ -81,18 +81,16 @@ std::map<int, std::vector<InFlight>> in_flight_of(const RankJob& job, const fs::
 
 InFlightFile::InFlightFile(const fs::path& folder, int rank) {
     if (folder.empty()) return;
-    descriptor_ = ::open(in_flight_path(folder, rank).c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
-    if (descriptor_ < 0) throw std::system_error(errno, std::generic_category(), in_flight_path(folder, rank).string());
-}
-
-InFlightFile::~InFlightFile() {
-    if (descriptor_ >= 0) ::close(descriptor_);
+    descriptor_ =
+        Descriptor(::open(in_flight_path(folder, rank).c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600));
+    if (descriptor_.get() < 0)
+        throw std::system_error(errno, std::generic_category(), in_flight_path(folder, rank).string());
 }
 
 /// What write() has handed over stays, however the process ends.
 void InFlightFile::write() const {
-    if (descriptor_ < 0) return;
-    if (::pwrite(descriptor_, entries_.data(), sizeof entries_, 0) != static_cast<ssize_t>(sizeof entries_))
+    if (descriptor_.get() < 0) return;
+    if (::pwrite(descriptor_.get(), entries_.data(), sizeof entries_, 0) != static_cast<ssize_t>(sizeof entries_))
         throw std::system_error(errno, std::generic_category(), "writing which candidate is at work");
 }
 

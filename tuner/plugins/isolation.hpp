@@ -3,6 +3,7 @@
 /// work; when a session fails, the driver process reads who it was, and the session begins again without it at that
 /// point. What had been measured is kept, so only the trials in flight are repeated. No CUDA here.
 
+#include "comm/descriptor.hpp"
 #include "comm/launch.hpp"
 #include "tuner/samples/sample.hpp"
 
@@ -44,7 +45,6 @@ class InFlightFile {
     InFlightFile(const std::filesystem::path& folder, int rank);
     InFlightFile(const InFlightFile&) = delete;
     InFlightFile& operator=(const InFlightFile&) = delete;
-    ~InFlightFile();
 
     /// Until the end of the scope, in the place of those of a scope around it. An exception that leaves it leaves the
     /// entry, too: then they are to blame.
@@ -66,7 +66,7 @@ class InFlightFile {
   private:
     void write() const;
 
-    int descriptor_ = -1;
+    Descriptor descriptor_;
     std::array<InFlight, kMost> entries_{};
 };
 
