@@ -191,11 +191,6 @@ class Source : public SampleSource {
     std::map<std::tuple<int, Point, std::string>, const Sample*> index_;
 };
 
-/// What the source says of launches, for a plan.
-inline LaunchesAt launches_of(const SampleSource& source) {
-    return [&source](std::string_view algorithm, const Point& point) { return source.launches(algorithm, point); };
-}
-
 /// The config that measures this machine.
 inline Config config_of(const Machine& machine) {
     Config config;

@@ -357,7 +357,7 @@ TEST_CASE("the same launches whatever the batch, and after being killed anywhere
     for (const std::size_t batch : {1, 3, 100}) CHECK(synthetic::search(machine, config, batch) == whole);
 
     synthetic::Source source(synthetic::measure(machine));
-    const LaunchesAt launches = synthetic::launches_of(source);
+    const LaunchesAt launches = launches_of(source);
     for (std::size_t kept = 1; kept < whole.size(); kept += 23) {
         std::vector<Sample> samples(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(kept));
         for (int session = 0; session < config.sessions; ++session) // a fresh plan each, as on GPUs
@@ -377,7 +377,7 @@ TEST_CASE("launches that fail are not chosen, and no one waits for them") {
         }
     synthetic::Source source(recorded);
     const Config config = synthetic::config_of(machine);
-    const auto plan = make_adaptive_plan(config, 16, synthetic::launches_of(source));
+    const auto plan = make_adaptive_plan(config, 16, launches_of(source));
     std::vector<Sample> samples;
     for (int session = 0; session < 4; ++session) run_session(session, *plan, source, samples, [](auto, auto) {});
     const Cell cell = table_of(machine, samples).cells.front();
@@ -411,7 +411,7 @@ TEST_CASE("the grid measures every launch, held-out points those that were chose
     Config config = synthetic::config_of(machine);
     config.search = Search::grid;
     synthetic::Source source(synthetic::measure(machine));
-    const LaunchesAt launches = synthetic::launches_of(source);
+    const LaunchesAt launches = launches_of(source);
     std::vector<Sample> samples;
     for (int session = 0; session < config.sessions; ++session)
         run_session(session, *make_plan(config, 16, launches), source, samples, [](auto, auto) {});

@@ -28,9 +28,7 @@ constexpr std::size_t kBatch = 16;
 
 /// Every session from the recording into the journal, and what of held-out points was recorded.
 void replay_sessions(const Config& config, const std::set<Point>& recorded, SampleSource& source, Journal journal) {
-    const LaunchesAt launches = [&source](std::string_view algorithm, const Point& point) {
-        return source.launches(algorithm, point);
-    };
+    const LaunchesAt launches = launches_of(source);
     const auto plan = make_plan(config, kBatch, launches);
     const auto validation =
         make_validation_plan(config, kBatch, launches, [&](const Point& point) { return recorded.contains(point); });

@@ -149,9 +149,7 @@ int run_rank(const std::vector<std::string>& arguments) {
     // One trial a group and batch: a killed run loses the trials in flight. The smallest world has the most groups.
     const int smallest = *std::min_element(config.world_sizes.begin(), config.world_sizes.end());
     const auto batch = static_cast<std::size_t>(std::max(1, world.size() / smallest));
-    const LaunchesAt launches = [&source](std::string_view algorithm, const Point& point) {
-        return source.launches(algorithm, point);
-    };
+    const LaunchesAt launches = launches_of(source);
     const auto plan = make_plan(config, batch, launches);
     const auto validation = make_validation_plan(config, batch, launches);
     std::set<Point> done;

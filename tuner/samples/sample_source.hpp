@@ -19,4 +19,9 @@ class SampleSource {
     }
 };
 
+/// What the source says of launches, for a plan. Keeps a reference.
+inline LaunchesAt launches_of(const SampleSource& source) {
+    return [&source](std::string_view algorithm, const Point& point) { return source.launches(algorithm, point); };
+}
+
 } // namespace crossover
