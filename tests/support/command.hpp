@@ -55,8 +55,18 @@ inline void check_refused(const CommandResult& result, const std::string& beginn
     CHECK(error.find("; ") != std::string::npos); // the remedy
 }
 
+/// The same, and with nothing on stdout.
+inline void check_only_refused(const CommandResult& result, const std::string& beginning = "") {
+    check_refused(result, beginning);
+    CHECK(result.output.starts_with("crossover: error: "));
+}
+
 /// A fresh folder that goes away with its owner.
 struct TemporaryFolder : ScratchFolder {
+    /// Runs a command in it.
+    CommandResult run(const std::string& command) const {
+        return run_command("cd " + path().string() + " && " + command);
+    }
     /// Writes a file in it and gives its path.
     std::string write(const std::string& name, const std::string& text) const {
         const std::filesystem::path file = path() / name;

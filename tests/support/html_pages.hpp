@@ -49,7 +49,7 @@ inline void check_page(const std::string& html) {
     const test::TemporaryFolder folder;
     folder.write("check.py", kCheckPage);
     folder.write("page.html", html);
-    const auto result = test::run_command("cd " + folder.path().string() + " && python3 check.py page.html");
+    const auto result = folder.run("python3 check.py page.html");
     CHECK(result.output == "fine\n");
 }
 

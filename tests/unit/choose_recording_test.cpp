@@ -209,8 +209,7 @@ TEST_CASE("tune without GPUs and without a name") {
     const std::filesystem::path configs = CROSSOVER_SOURCE_DIR "/configs";
     // CUDA_VISIBLE_DEVICES: not on the GPUs of the machine that tests.
     const auto tune = [&](const std::string& arguments) {
-        return test::run_command("cd " + folder.path().string() +
-                                 " && CUDA_VISIBLE_DEVICES= " CROSSOVER_BINARY " tune " + arguments);
+        return folder.run("CUDA_VISIBLE_DEVICES= " CROSSOVER_BINARY " tune " + arguments);
     };
     for (const std::string& arguments :
          {std::string(), "--config " + (configs / "default.yaml").string(), std::string("--config default"),

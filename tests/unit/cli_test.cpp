@@ -29,7 +29,7 @@ struct Workplace {
     fs::path path() const { return folder.path(); }
     /// @param variables  set for it: "RANK=1 "
     CommandResult run(const std::string& arguments, const std::string& variables = "") const {
-        return run_command("cd " + path().string() + " && " + variables + CROSSOVER_BINARY " " + arguments);
+        return folder.run(variables + CROSSOVER_BINARY " " + arguments);
     }
     /// With what is always the same; never on the GPUs of the machine that tests.
     CommandResult tune(const std::string& arguments) const { return run("tune --recording rec " + arguments); }
@@ -400,8 +400,7 @@ TEST_CASE("the shipped recordings replay with the configs that they were made wi
         const TemporaryFolder folder;
         folder.write("own.yaml", to_yaml(*record.config));
         const CommandResult result =
-            run_command("cd " + folder.path().string() +
-                        " && " CROSSOVER_BINARY " tune --config own.yaml --recording " + entry.path().string());
+            folder.run(CROSSOVER_BINARY " tune --config own.yaml --recording " + entry.path().string());
         CAPTURE(result.output);
         CHECK(result.status == 0);
         CHECK_FALSE(read_table(folder.path() / "out" / "table.yaml").cells.empty());

@@ -128,10 +128,10 @@ void check_agrees(std::span<const Table> tables) {
 
     for (const std::string& compiler : compilers()) {
         CAPTURE(compiler);
-        const auto built = test::run_command("cd " + folder.path().string() + " && " + compiler + kStrict +
-                                             (tables.size() > 1 ? "-DBY_SKU" : "") + " lookup.cpp -o lookup");
+        const auto built =
+            folder.run(compiler + kStrict + (tables.size() > 1 ? "-DBY_SKU" : "") + " lookup.cpp -o lookup");
         REQUIRE_MESSAGE(built.status == 0, built.output);
-        const auto answers = test::run_command("cd " + folder.path().string() + " && ./lookup < queries");
+        const auto answers = folder.run("./lookup < queries");
         std::istringstream lines(answers.output);
         std::size_t wrong = 0, index = 0;
         for (std::string line; std::getline(lines, line); ++index)
@@ -146,8 +146,7 @@ void check_compiles(const test::TemporaryFolder& folder, const std::string& sour
     folder.write("use.cpp", source);
     for (const std::string& compiler : compilers()) {
         CAPTURE(compiler);
-        const auto result =
-            test::run_command("cd " + folder.path().string() + " && " + compiler + kStrict + "-fsyntax-only use.cpp");
+        const auto result = folder.run(compiler + kStrict + "-fsyntax-only use.cpp");
         CHECK_MESSAGE((result.status == 0) == should, result.output);
     }
 }
@@ -336,8 +335,7 @@ __global__ void on_device(Sku sku, int world, std::uint64_t bytes, DType dtype, 
 }
 std::uint64_t on_host(int world) { return oneshot_max_bytes("NVIDIA B200", world).value_or(7); }
 )");
-    const auto result = test::run_command(
-        "cd " + folder.path().string() +
-        " && nvcc -std=c++17 -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror -c use.cu -o use.o");
+    const auto result =
+        folder.run("nvcc -std=c++17 -Werror all-warnings -Xcompiler -Wall,-Wextra,-Werror -c use.cu -o use.o");
     CHECK_MESSAGE(result.status == 0, result.output);
 }

@@ -52,15 +52,13 @@ TEST_CASE("an engine built around the header chooses as the table says and sizes
     for (const std::string compiler : {"g++", "clang++"}) {
         if (!test::has("command -v " + compiler, compiler)) continue;
         const auto built =
-            test::run_command("cd " + folder.path().string() + " && " + compiler +
-                              " -std=c++17 -Wall -Wextra -Wpedantic -Werror -I. -o engine " CROSSOVER_SOURCE_DIR
-                              "/tests/example_engine/main.cpp");
+            folder.run(compiler + " -std=c++17 -Wall -Wextra -Wpedantic -Werror -I. -o engine " CROSSOVER_SOURCE_DIR
+                                  "/tests/example_engine/main.cpp");
         REQUIRE_MESSAGE(built.status == 0, built.output);
         const auto run = [&](const std::string& gpu, const CellKey& key, std::uint64_t budget) {
-            const auto result = test::run_command("cd " + folder.path().string() + " && ./engine '" + gpu + "' " +
-                                                  std::to_string(key.world_size) + " " + std::to_string(kHidden) + " " +
-                                                  std::to_string(static_cast<int>(key.quant)) + " " +
-                                                  std::to_string(budget) + " < tokens");
+            const auto result = folder.run("./engine '" + gpu + "' " + std::to_string(key.world_size) + " " +
+                                           std::to_string(kHidden) + " " + std::to_string(static_cast<int>(key.quant)) +
+                                           " " + std::to_string(budget) + " < tokens");
             REQUIRE(result.status == 0);
             return result.output;
         };

@@ -41,7 +41,7 @@ TEST_CASE("Python reads what was written") {
                             "{'min_bytes': 67108865, 'max_bytes': None, 'algorithm': 'not_measured'}\n"
                             "assert len(c) == " +
                                 std::to_string(table.cells.size()) + "\n");
-    const auto result = test::run_command("cd " + folder.path().string() + " && python3 read.py table.json");
+    const auto result = folder.run("python3 read.py table.json");
     CHECK_MESSAGE(result.status == 0, result.output);
 }
 

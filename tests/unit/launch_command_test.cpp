@@ -8,7 +8,6 @@
 using namespace crossover;
 using test::CommandResult;
 using test::read_text;
-using test::run_command;
 using test::TemporaryFolder;
 namespace fs = std::filesystem;
 
@@ -48,7 +47,7 @@ struct Workplace {
     }
     void write_config(const std::string& name) const { folder.write(name, to_yaml(config)); }
     CommandResult run(const std::string& arguments) const {
-        CommandResult result = run_command("cd " + folder.path().string() + " && " CROSSOVER_BINARY " " + arguments);
+        CommandResult result = folder.run(CROSSOVER_BINARY " " + arguments);
         CAPTURE(result.output);
         CHECK(result.status == 0);
         return result;

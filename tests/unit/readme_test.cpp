@@ -42,7 +42,7 @@ struct Workplace {
     test::CommandResult run(const std::string& script) const {
         const std::string binary = CROSSOVER_BINARY;
         folder.write("script.sh", "export PATH=" + binary.substr(0, binary.rfind('/')) + ":$PATH\n" + script + "\n");
-        return test::run_command("cd " + folder.path().string() + " && bash -e script.sh");
+        return folder.run("bash -e script.sh");
     }
 };
 

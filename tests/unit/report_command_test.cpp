@@ -6,6 +6,7 @@
 #include <algorithm>
 
 using namespace crossover;
+using test::check_only_refused;
 using test::CommandResult;
 using test::read_text;
 namespace fs = std::filesystem;
@@ -20,17 +21,9 @@ struct Run {
         folder.write("small.yaml", to_yaml(test::small_config()));
         REQUIRE(run("tune --recording rec --config small.yaml --out o").status == 0);
     }
-    CommandResult run(const std::string& arguments) const {
-        return test::run_command("cd " + folder.path().string() + " && " CROSSOVER_BINARY " " + arguments);
-    }
+    CommandResult run(const std::string& arguments) const { return folder.run(CROSSOVER_BINARY " " + arguments); }
     fs::path path(const std::string& name) const { return folder.path() / name; }
 };
-
-/// With nothing on stdout.
-void check_only_refused(const CommandResult& result, const std::string& beginning) {
-    test::check_refused(result, beginning);
-    CHECK(result.output.starts_with("crossover: error: "));
-}
 
 } // namespace
 

@@ -157,9 +157,7 @@ TEST_CASE("the adaptive search of candidates is that of ours, by their names") {
 
 TEST_CASE("commands: a run with candidates is replayed, evaluated and compared without its library") {
     const TemporaryFolder folder;
-    const auto run = [&](const std::string& arguments) {
-        return test::run_command("cd " + folder.path().string() + " && " CROSSOVER_BINARY " " + arguments);
-    };
+    const auto run = [&](const std::string& arguments) { return folder.run(CROSSOVER_BINARY " " + arguments); };
     const Config config = test::small_config();
     test::write_recording(folder.path() / "ours", config);
     RunRecord record = test::small_record(config);
@@ -195,9 +193,7 @@ TEST_CASE("commands: a run with candidates is replayed, evaluated and compared w
 
 TEST_CASE("commands: --candidate is refused in one line where it cannot be used") {
     const TemporaryFolder folder;
-    const auto run = [&](const std::string& arguments) {
-        return test::run_command("cd " + folder.path().string() + " && " CROSSOVER_BINARY " " + arguments);
-    };
+    const auto run = [&](const std::string& arguments) { return folder.run(CROSSOVER_BINARY " " + arguments); };
     test::write_recording(folder.path() / "rec");
     folder.write("small.yaml", to_yaml(test::small_config()));
     folder.write("theirs.yaml", to_yaml(with(test::small_config(), {kOneshot})));

@@ -37,9 +37,8 @@ std::vector<Entry> entries_of(const std::string& header, const std::string& arra
     const test::TemporaryFolder folder;
     folder.write("strategies.h", header);
     folder.write("print.cpp", kProgram);
-    const auto result = test::run_command("cd " + folder.path().string() + " && " + compiler +
-                                          " -std=c++17 -Wall -Wextra -Wpedantic -Werror -DARRAY=" + array +
-                                          " print.cpp -o print && ./print");
+    const auto result = folder.run(compiler + " -std=c++17 -Wall -Wextra -Wpedantic -Werror -DARRAY=" + array +
+                                   " print.cpp -o print && ./print");
     REQUIRE_MESSAGE(result.status == 0, result.output);
     std::vector<Entry> entries;
     std::istringstream numbers(result.output);

@@ -62,7 +62,7 @@ void check_lookups(const std::string& python, const std::string& queries) {
     folder.write("emitted.py", python);
     folder.write("lookup.py", kLookup);
     folder.write("queries", queries);
-    const auto result = test::run_command("cd " + folder.path().string() + " && python3 lookup.py emitted.py queries");
+    const auto result = folder.run("python3 lookup.py emitted.py queries");
     CHECK_MESSAGE(result.status == 0, result.output << python);
 }
 
