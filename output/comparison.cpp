@@ -25,10 +25,9 @@ Verdict judge(int sign, double lost, double limit, Verdict otherwise) {
     return otherwise;
 }
 
-bool any(const std::vector<ThresholdChange>& changes, Verdict verdict) {
-    return std::any_of(changes.begin(), changes.end(), [&](const auto& change) { return change.verdict == verdict; });
-}
-bool any(const std::vector<TimeChange>& changes, Verdict verdict) {
+/// Of thresholds, or of times.
+template <class Changes>
+bool any(const Changes& changes, Verdict verdict) {
     return std::any_of(changes.begin(), changes.end(), [&](const auto& change) { return change.verdict == verdict; });
 }
 

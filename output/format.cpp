@@ -110,18 +110,6 @@ std::string range_text(const std::optional<std::array<std::uint64_t, 2>>& bytes)
     return bytes ? human_bytes((*bytes)[0]) + " … " + human_bytes((*bytes)[1]) : "–";
 }
 
-std::string ci_text(const std::optional<Threshold>& threshold) {
-    return range_text(threshold ? threshold->ci95 : std::nullopt);
-}
-
-std::string gain_text(const std::optional<Threshold>& threshold) {
-    return threshold && threshold->gain_at_edge ? percent(*threshold->gain_at_edge) : "–";
-}
-
-std::string gain_text(const std::optional<Onset>& onset) {
-    return onset && onset->gain_at_edge ? percent(*onset->gain_at_edge) : "–";
-}
-
 std::string interval_text(const Interval& interval) {
     if (!interval.max_bytes) return "from " + size_text(interval.min_bytes) + ": " + interval.algorithm;
     return size_text(interval.min_bytes) + " to " + size_text(*interval.max_bytes) + ": " + interval.algorithm;
@@ -134,8 +122,6 @@ std::string onset_text(const Cell& cell) {
     if (!cell.onset->min_bytes) return "never up to " + human_bytes(cell.measured_max_bytes);
     return *cell.onset->min_bytes == 0 ? "0 (always)" : size_text(*cell.onset->min_bytes);
 }
-
-std::string onset_ci_text(const std::optional<Onset>& onset) { return range_text(onset ? onset->ci95 : std::nullopt); }
 
 std::string then_text(const Cell& cell) {
     std::string names;

@@ -40,16 +40,19 @@ std::string threshold_text(const Cell& cell, const std::optional<Threshold>& thr
 /// Both ends, "~115 KiB … ~137 KiB", or "–".
 std::string range_text(const std::optional<std::array<std::uint64_t, 2>>& bytes);
 /// Its 95 % interval, or "–".
-std::string ci_text(const std::optional<Threshold>& threshold);
-/// Its gain at the edge, "+3.1 %", or "–"; likewise of an onset.
-std::string gain_text(const std::optional<Threshold>& threshold);
-std::string gain_text(const std::optional<Onset>& onset);
+template <class Limit> // Threshold or Onset
+std::string ci_text(const std::optional<Limit>& limit) {
+    return range_text(limit ? limit->ci95 : std::nullopt);
+}
+/// Its gain at the edge, "+3.1 %", or "–".
+template <class Limit>
+std::string gain_text(const std::optional<Limit>& limit) {
+    return limit && limit->gain_at_edge ? percent(*limit->gain_at_edge) : "–";
+}
 
 /// From where a MoE cell's baseline is left: its size, "0 (always)", "never up to 8 MiB", "tie", "not measured" or
 /// "unsupported".
 std::string onset_text(const Cell& cell);
-/// Its 95 % interval, or "–".
-std::string onset_ci_text(const std::optional<Onset>& onset);
 
 /// The challengers above a MoE cell's onset, or "–".
 std::string then_text(const Cell& cell);

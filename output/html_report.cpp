@@ -83,15 +83,15 @@ std::string header(const Table& table) {
 }
 
 /// A limit, and on a line of its own its interval, if it has one.
-Content with_interval(const Content& limit, bool has_interval, const std::string& interval) {
-    return has_interval ? Content::markup(limit.str() + "<br/>" + element("span", interval, "soft")) : limit;
+template <class Limit> // Threshold or Onset
+Content with_interval(const Content& text, const std::optional<Limit>& limit) {
+    if (!limit || !limit->ci95) return text;
+    return Content::markup(text.str() + "<br/>" + element("span", ci_text(limit), "soft"));
 }
 Content limit_content(const Cell& cell, const std::optional<Threshold>& threshold) {
-    return with_interval(threshold_text(cell, threshold), threshold && threshold->ci95, ci_text(threshold));
+    return with_interval(threshold_text(cell, threshold), threshold);
 }
-Content onset_content(const Cell& cell) {
-    return with_interval(onset_text(cell), cell.onset && cell.onset->ci95, onset_ci_text(cell.onset));
-}
+Content onset_content(const Cell& cell) { return with_interval(onset_text(cell), cell.onset); }
 
 /// The columns between a cell's status and its baseline: limits and gains.
 std::vector<Content> limit_head(Pattern pattern) {

@@ -45,7 +45,6 @@ struct Limit {
     std::string style;
     std::optional<std::uint64_t> bytes; // none, or 0: no line
     std::optional<std::array<std::uint64_t, 2>> ci95;
-    std::string ci_text;
 };
 
 std::vector<Limit> limits_of(const Cell& cell, const AlgorithmStyles& styles) {
@@ -57,8 +56,7 @@ std::vector<Limit> limits_of(const Cell& cell, const AlgorithmStyles& styles) {
                  .text = onset_text(cell),
                  .style = styles.style(name),
                  .bytes = bytes,
-                 .ci95 = cell.onset ? cell.onset->ci95 : std::nullopt,
-                 .ci_text = onset_ci_text(cell.onset)}};
+                 .ci95 = cell.onset ? cell.onset->ci95 : std::nullopt}};
     }
     std::vector<Limit> limits;
     for (const auto& [name, threshold] :
@@ -67,8 +65,7 @@ std::vector<Limit> limits_of(const Cell& cell, const AlgorithmStyles& styles) {
                           .text = threshold_text(cell, *threshold),
                           .style = styles.style(name),
                           .bytes = *threshold ? std::optional((*threshold)->max_bytes) : std::nullopt,
-                          .ci95 = *threshold ? (*threshold)->ci95 : std::nullopt,
-                          .ci_text = ci_text(*threshold)});
+                          .ci95 = *threshold ? (*threshold)->ci95 : std::nullopt});
     if (cell.oneshot == cell.twoshot) limits.back().ci95.reset(); // is drawn already
     return limits;
 }
@@ -185,7 +182,7 @@ class Drawing {
             const double right = x_(std::clamp(log2_bytes(high), x_.low, x_.high));
             for (const auto& [top, bottom] : {std::pair(kTimeTop, kTimeBottom), std::pair(kRatioTop, kRatioBottom)})
                 out += svg::rect({left, top}, std::max(1.0, right - left), bottom - top, "ci " + limit.style,
-                                 "95 % interval of " + limit.name + ": " + limit.ci_text) +
+                                 "95 % interval of " + limit.name + ": " + range_text(limit.ci95)) +
                        "\n";
         }
         return out;

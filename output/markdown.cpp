@@ -30,7 +30,7 @@ std::vector<std::string> summary_row(const Cell& cell) {
         return {std::to_string(cell.key.world_size),
                 std::string(to_string(cell.key.quant)),
                 onset_text(cell),
-                onset_ci_text(cell.onset),
+                ci_text(cell.onset),
                 gain_text(cell.onset),
                 cell.baseline.empty() ? "–" : cell.baseline,
                 then_text(cell)};

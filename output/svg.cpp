@@ -114,7 +114,6 @@ std::string polyline(std::span<const Vertex> vertices, std::string_view style, s
     std::string path;
     for (const Vertex& vertex : vertices)
         path.append(path.empty() ? "M" : " ").append(fixed(vertex.x)).append(",").append(fixed(vertex.y));
-    if (vertices.size() == 1) path += "h0"; // a dot
     return element("path", attribute("class", style) + attribute("d", path), title);
 }
 
