@@ -140,16 +140,10 @@ Group around_crossovers(std::string_view algorithm, const Cell& before, const Ce
 } // namespace
 
 SampleIndex index_samples(std::span<const Sample> samples) {
-    std::map<CellKey, std::map<Point, std::map<std::string, std::map<int, std::vector<double>>>>> all;
+    SampleIndex index;
     for (const Sample& sample : samples)
         if (sample.status == SampleStatus::ok && sample.latency_us > 0)
-            all[sample.point.cell][sample.point][sample.algorithm][sample.session].push_back(
-                std::log(sample.latency_us));
-    SampleIndex index;
-    for (auto& [key, points] : all)
-        for (auto& [point, algorithms] : points)
-            for (auto& [name, sessions] : algorithms)
-                for (auto& [session, values] : sessions) index[key][point][name][session] = median(std::move(values));
+            index[sample.point.cell][sample.point][sample.algorithm][sample.session] = std::log(sample.latency_us);
     return index;
 }
 

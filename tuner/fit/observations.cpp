@@ -212,7 +212,6 @@ CellObservations arrange_cell(const std::vector<const Sample*>& samples) {
         series.barred.assign(cell.points.size(), Barred::no);
     }
 
-    std::map<std::tuple<Series*, Eigen::Index, Eigen::Index>, std::vector<double>> repeated;
     for (const Sample* sample : samples) {
         Series& series = *std::find_if(cell.series.begin(), cell.series.end(),
                                        [&](const Series& each) { return each.name == sample->algorithm; });
@@ -224,20 +223,8 @@ CellObservations arrange_cell(const std::vector<const Sample*>& samples) {
         }
         if (!(sample->latency_us > 0)) continue;
         ++cell.samples;
-        double& value = series.log_us(p, s);
-        const double log_us = std::log(sample->latency_us);
-        if (std::isfinite(value)) {
-            auto& values = repeated[{&series, p, s}];
-            if (values.empty()) values.push_back(value);
-            values.push_back(log_us);
-        } else {
-            value = log_us;
-        }
+        series.log_us(p, s) = std::log(sample->latency_us);
         series.rounding[p] = std::max(series.rounding[p], rounding_of(*sample));
-    }
-    for (auto& [place, values] : repeated) {
-        const auto [series, p, s] = place;
-        series->log_us(p, s) = median(values);
     }
     for (Series& series : cell.series) {
         for (Eigen::Index p = 0; p < points; ++p) {

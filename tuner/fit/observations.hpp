@@ -45,8 +45,8 @@ struct CellObservations {
     CellObservations of_hidden_dim(std::int64_t hidden_dim) const;
 };
 
-/// Arranges samples by SKU and cell, sorted by both. Several samples of an algorithm at a point in a session count as
-/// their median.
+/// Arranges samples by SKU and cell, sorted by both. A session has one sample of an algorithm at a point: journal.hpp
+/// refuses others.
 ///
 /// Times are taken apart as point + session offset + rest by median polish (Tukey 1977, "Exploratory Data Analysis"),
 /// which leaves a disturbed sample in the rest. It is left out when the sessions at that point agree on another time.

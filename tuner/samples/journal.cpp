@@ -134,7 +134,7 @@ class SampleParser {
     std::size_t column_ = 0, line_number_ = 0;
 };
 
-/// A second sample of the same session, point and algorithm would count as another session's in every fit. Line i + 2
+/// A second sample of the same session, point and algorithm would take the place of the first in every fit. Line i + 2
 /// holds samples[i].
 void require_no_twins(std::span<const Sample> samples, const SampleParser& parser) {
     std::vector<std::size_t> order(samples.size());
