@@ -168,21 +168,16 @@ int run_evaluate(const std::vector<std::string>& arguments) {
     if (worst < 0) throw InputError("--worst", std::to_string(worst) + " is negative", "write 0 or more");
 
     std::vector<Sample> samples;
-    std::set<std::string> skus;
     for (const std::string& file : sample_files) {
         std::vector<Sample> more = read_samples_in_roles(file);
         require_some(more, file);
         int next_session = 0; // sessions of different files are different sessions
         for (const Sample& sample : samples) next_session = std::max(next_session, sample.session + 1);
-        for (Sample& sample : more) {
-            sample.session += next_session;
-            skus.insert(sample.sku);
-        }
+        for (Sample& sample : more) sample.session += next_session;
         samples.insert(samples.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
     }
     std::vector<Evaluation> evaluations;
-    for (const fs::path& path : table_files(tables))
-        evaluations.push_back(evaluate(read_contender(path), samples, skus));
+    for (const fs::path& path : table_files(tables)) evaluations.push_back(evaluate(read_contender(path), samples));
     require_points(evaluations);
     const auto named = static_cast<std::size_t>(worst);
     std::cout << (values->count("json") != 0 ? json(evaluations, named) : markdown(evaluations, named));

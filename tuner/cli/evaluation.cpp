@@ -6,6 +6,8 @@
 #include "tuner/read_file.hpp"
 
 #include <algorithm>
+#include <set>
+#include <string_view>
 
 namespace crossover {
 
@@ -22,7 +24,7 @@ Contender read_contender(const fs::path& path) {
     return {.source = file, .what = parse_table(text, file)};
 }
 
-Evaluation evaluate(const Contender& contender, std::span<const Sample> samples, const std::set<std::string>& skus) {
+Evaluation evaluate(const Contender& contender, std::span<const Sample> samples) {
     Evaluation evaluation{.name = contender.source, .source = contender.source, .report = {}, .remarks = {}};
     if (const auto* const incumbent = std::get_if<Incumbent>(&contender.what)) {
         evaluation.name = incumbent->name;
@@ -32,9 +34,12 @@ Evaluation evaluate(const Contender& contender, std::span<const Sample> samples,
     }
     if (const auto* const table = std::get_if<Table>(&contender.what)) {
         evaluation.report = regret_report(samples, table->cells);
-        for (const std::string& sku : skus)
+        std::set<std::string_view> skus;
+        for (const Sample& sample : samples) skus.insert(sample.sku);
+        for (const std::string_view sku : skus)
             if (sku != table->fingerprint.sku)
-                evaluation.remarks.push_back("the table is of " + table->fingerprint.sku + ", the samples of " + sku);
+                evaluation.remarks.push_back("the table is of " + table->fingerprint.sku + ", the samples of " +
+                                             std::string(sku));
     }
     const RegretReport& report = evaluation.report;
     if (report.not_covered > 0)

@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <set>
 #include <span>
 #include <string>
 #include <variant>
@@ -34,8 +33,7 @@ struct Evaluation {
 /// "1 point", "2 points"
 std::string count(std::int64_t number, const std::string& noun);
 
-/// @param skus  of the samples
-Evaluation evaluate(const Contender& contender, std::span<const Sample> samples, const std::set<std::string>& skus);
+Evaluation evaluate(const Contender& contender, std::span<const Sample> samples);
 
 /// The files that `names` stand for: a folder for its table.yaml, or else for all the .yaml in it. @throws InputError
 /// for a folder without any

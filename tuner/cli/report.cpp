@@ -87,7 +87,7 @@ int run_report(const std::vector<std::string>& arguments) {
     std::vector<NamedRegret> regrets;
     for (const fs::path& path : table_files(others)) {
         const Contender other = read_contender(path);
-        Evaluation seen = evaluate(other, fitted, {}), unseen = evaluate(other, held_out, {});
+        Evaluation seen = evaluate(other, fitted), unseen = evaluate(other, held_out);
         regrets.push_back(
             {.name = std::move(seen.name), .fitted = std::move(seen.report), .held_out = std::move(unseen.report)});
     }

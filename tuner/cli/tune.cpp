@@ -78,9 +78,9 @@ std::optional<TuneRequest> parse_request(const std::vector<std::string>& argumen
 
 #ifdef CROSSOVER_HAS_CUDA
 /// @returns the record of the run, whose samples are in `request.out`; nothing in a process that is not to write
-std::optional<RunRecord> measure(const TuneRequest& request, int gpus) {
+std::optional<RunRecord> measure(const TuneRequest& request) {
     // A launcher may show each process one GPU, and may span hosts: its ranks are what counts.
-    if (const auto launched = detect_launcher(read_environment())) gpus = launched->world_size;
+    const int gpus = available_ranks();
     Config config = request.config;
     std::string lines;
     if (request.default_config) {
@@ -136,14 +136,14 @@ int run_tune(const std::vector<std::string>& arguments) {
     const std::optional<TuneRequest> request = parse_request(arguments);
     if (!request) return 0;
 #ifdef CROSSOVER_HAS_CUDA
-    if (const int gpus = request->recording ? 0 : gpu_count(); gpus > 0) {
-        if (const auto record = measure(*request, gpus)) finish(*request, *record, nullptr);
+    if (!request->recording && gpu_count() > 0) {
+        if (const auto record = measure(*request)) finish(*request, *record, nullptr);
         return 0;
     }
 #endif
     // All processes of a launcher would replay the same into the same folder.
     if (const auto self = detect_rank(read_environment()); self && self->rank != 0) return 0;
-    const Replay replayed = replay_recording(*request, request->recording ? "" : "no GPUs here: ");
+    const Replay replayed = replay_recording(*request);
     finish(*request, replayed.record, &replayed);
     return 0;
 }

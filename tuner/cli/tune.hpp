@@ -33,8 +33,7 @@ struct Replay {
 };
 
 /// Replays the recording that the request names, or the one that fits it, into its folder. Says what is left out.
-/// @param why  goes before what it says
-Replay replay_recording(const TuneRequest& request, const std::string& why);
+Replay replay_recording(const TuneRequest& request);
 
 /// A line about each world size, dtype and hidden_dim that was asked for and is not in what a machine of this many GPUs
 /// is used for.

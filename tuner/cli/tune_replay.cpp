@@ -96,15 +96,15 @@ fs::path recording_of(const TuneRequest& request) {
 
 } // namespace
 
-Replay replay_recording(const TuneRequest& request, const std::string& why) {
+Replay replay_recording(const TuneRequest& request) {
     if (!request.config.candidates.empty())
         throw InputError("--candidate", "a recording runs no kernels", "measure on GPUs, or leave it out");
     const fs::path directory = recording_of(request);
     if (std::error_code ignored; fs::equivalent(directory, request.out, ignored))
         throw InputError("--out", "`" + request.out.string() + "` is the recording itself", "name another folder");
     const RunRecord recorded = read_provenance(directory / "provenance.yaml");
-    std::cout << why << "replaying the recording " << directory.string() << " (" << recorded.fingerprint.sku << ", "
-              << recorded.provenance.date << ")\n";
+    std::cout << (request.recording ? "" : "no GPUs here: ") << "replaying the recording " << directory.string() << " ("
+              << recorded.fingerprint.sku << ", " << recorded.provenance.date << ")\n";
 
     Config asked = request.config;
     if (recorded.config) {
