@@ -14,14 +14,18 @@ using namespace crossover;
 namespace {
 
 const std::string kFolder = CROSSOVER_PLUGIN_DIR "/";
-const InspectionRequest kRequest{.world_sizes = {2, 8},
-                                 .max_message_bytes = std::uint64_t{1} << 20,
-                                 .workspace_limit_bytes = std::uint64_t{4} << 20};
+const Config kConfig = [] {
+    Config config;
+    config.world_sizes = {2, 8};
+    config.max_message_bytes = std::uint64_t{1} << 20;
+    config.workspace_limit_bytes = std::uint64_t{4} << 20;
+    return config;
+}();
 
 /// What inspecting `path` says is wrong, without the path.
 std::string refusal(const std::string& path) {
     try {
-        inspect_library(path, kRequest);
+        inspect_library(path, kConfig);
     } catch (const InputError& error) {
         const std::string message = error.what();
         CHECK(message.starts_with(path + ": "));
@@ -42,7 +46,7 @@ bool refused(const std::string& name, const std::string& beginning) {
 } // namespace
 
 TEST_CASE("a library tells name, role, version and workspace of its candidates") {
-    const std::vector<PluginInfo> pair = inspect_library(kFolder + "pair.so", kRequest);
+    const std::vector<PluginInfo> pair = inspect_library(kFolder + "pair.so", kConfig);
     REQUIRE(pair.size() == 2);
     CHECK(pair[0].name == "acme_oneshot");
     CHECK(pair[0].role == Role::oneshot);
@@ -52,18 +56,18 @@ TEST_CASE("a library tells name, role, version and workspace of its candidates")
     CHECK(pair[1].role == Role::twoshot);
     // It wants world size × message: 2 MiB of 2 ranks; of 8 ranks 8 MiB, which is above the limit, so half of it.
     CHECK(pair[0].workspace_bytes == std::map<int, std::uint64_t>{{2, 2 << 20}, {8, 4 << 20}});
-    CHECK(inspect_library(kFolder + "other.so", kRequest).front().role == Role::unfused);
+    CHECK(inspect_library(kFolder + "other.so", kConfig).front().role == Role::unfused);
 }
 
 TEST_CASE("the checksum is that of the build") {
     const std::string good = plugin_checksum(kFolder + "good.so");
     CHECK(good.size() == 16);
-    CHECK(good == inspect_library(kFolder + "good.so", kRequest).front().checksum);
+    CHECK(good == inspect_library(kFolder + "good.so", kConfig).front().checksum);
     CHECK(good != plugin_checksum(kFolder + "other.so"));
 }
 
 TEST_CASE("any minor version is taken, another major one is not") {
-    CHECK(inspect_library(kFolder + "newer_minor.so", kRequest).size() == 1);
+    CHECK(inspect_library(kFolder + "newer_minor.so", kConfig).size() == 1);
     CHECK(
         refused("other_major", "candidate 0 speaks version 2.0 of the candidate interface, and this Crossover 1.0; "));
     CHECK(refused("smaller_struct", "candidate 0 has a struct_size of 8, less than version 1.0's "));

@@ -26,15 +26,15 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kLimit = 30s;
 
 /// A line for each fact; the reader is read_description().
-std::string describe(const std::filesystem::path& path, const InspectionRequest& request) {
+std::string describe(const std::filesystem::path& path, const Config& config) {
     std::ostringstream text;
     try {
         const PluginLibrary library(path);
         for (const crossover_candidate* const candidate : library.candidates()) {
             text << "candidate " << candidate->name << ' ' << candidate->role << ' ' << candidate->version << '\n';
-            for (const int world_size : request.world_sizes)
+            for (const int world_size : config.world_sizes)
                 text << "workspace " << world_size << ' '
-                     << fit_workspace(*candidate, world_size, request.max_message_bytes, request.workspace_limit_bytes)
+                     << fit_workspace(*candidate, world_size, config.max_message_bytes, config.workspace_limit_bytes)
                             .bytes
                      << '\n';
         }
@@ -69,13 +69,13 @@ struct Description {
     int status = 0;                  // as of waitpid()
 };
 
-Description describe_apart(const std::filesystem::path& path, const InspectionRequest& request) {
+Description describe_apart(const std::filesystem::path& path, const Config& config) {
     Pipe pipe = make_pipe(0);
     const pid_t child = ::fork();
     if (child < 0) throw_errno("fork");
     if (child == 0) {
         for (const int signal : {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV}) ::signal(signal, SIG_DFL); // not our report
-        write_all(pipe.write.get(), describe(path, request));
+        write_all(pipe.write.get(), describe(path, config));
         ::_exit(0); // no destructors: nothing of the parent's is ours to end
     }
     pipe.write.reset();
@@ -128,9 +128,9 @@ std::vector<PluginInfo> read_description(const std::string& text, const std::fil
 
 } // namespace
 
-std::vector<PluginInfo> inspect_library(const std::filesystem::path& path, const InspectionRequest& request) {
+std::vector<PluginInfo> inspect_library(const std::filesystem::path& path, const Config& config) {
     const std::string checksum = plugin_checksum(path); // also says if it cannot be read
-    const Description description = describe_apart(path, request);
+    const Description description = describe_apart(path, config);
     require_described(description, path.string());
     std::vector<PluginInfo> infos = read_description(*description.text, path);
     for (PluginInfo& info : infos) info.checksum = checksum;
@@ -140,10 +140,7 @@ std::vector<PluginInfo> inspect_library(const std::filesystem::path& path, const
 std::vector<PluginInfo> inspect_libraries(const std::vector<std::string>& paths, const Config& config) {
     std::vector<PluginInfo> all;
     for (const std::string& path : paths)
-        for (PluginInfo& info : inspect_library(path, {.world_sizes = config.world_sizes,
-                                                      .max_message_bytes = config.max_message_bytes,
-                                                      .workspace_limit_bytes = config.workspace_limit_bytes}))
-            all.push_back(std::move(info));
+        for (PluginInfo& info : inspect_library(path, config)) all.push_back(std::move(info));
     return all;
 }
 

@@ -44,17 +44,10 @@ WorkspaceFit fit_workspace(const crossover_candidate& candidate, int world_size,
 /// 16 hexadecimal digits of the file's content (tuner/content_hash.hpp). @throws InputError if it cannot be read
 std::string plugin_checksum(const std::filesystem::path& path);
 
-/// What there is to know of a library before it is used.
-struct InspectionRequest {
-    std::vector<int> world_sizes;
-    std::uint64_t max_message_bytes = 0;
-    std::uint64_t workspace_limit_bytes = 0;
-};
-
-/// Describes the candidates of a library from a process of its own, so that one that crashes or hangs while it is
-/// loaded does no harm. @throws InputError as PluginLibrary, and if it does crash or hang
-std::vector<PluginInfo> inspect_library(const std::filesystem::path& path, const InspectionRequest& request);
-/// The candidates of all of them, as the config would set them up.
+/// Describes the candidates of a library, as the config would set them up, from a process of its own, so that one that
+/// crashes or hangs while it is loaded does no harm. @throws InputError as PluginLibrary, and if it does crash or hang
+std::vector<PluginInfo> inspect_library(const std::filesystem::path& path, const Config& config);
+/// The candidates of all of them.
 std::vector<PluginInfo> inspect_libraries(const std::vector<std::string>& paths, const Config& config);
 
 } // namespace crossover
