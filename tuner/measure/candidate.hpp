@@ -46,7 +46,8 @@ class Candidate {
     virtual ~Candidate() = default;
     /// The algorithm that a time of this candidate counts for; several candidates may share one (the fastest is kept).
     virtual std::string_view algorithm() const = 0;
-    /// Why it cannot do this call (one line), or nothing. Decided alike on all ranks.
+    /// Why it cannot do this call (one line), of a pattern that algorithm::does() says it does, or nothing. Decided
+    /// alike on all ranks.
     virtual std::optional<std::string> unsupported(const CallTensors& tensors) const = 0;
     /// Enqueues one call; may be captured.
     virtual void enqueue(const CallTensors& tensors, cudaStream_t stream) = 0;

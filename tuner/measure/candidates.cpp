@@ -5,6 +5,7 @@
 #include "tuner/launch_name.hpp"
 #include "tuner/measure/candidate.hpp"
 #include "tuner/measure/nccl_path.hpp"
+#include "tuner/named_words.hpp"
 #include "tuner/workload.hpp"
 
 #include <utility>
@@ -73,12 +74,8 @@ class NcclCandidate : public Candidate {
         : name_(name), symmetric_(symmetric), separate_(separate), context_(context) {}
 
     std::string_view algorithm() const override { return name_; }
-    std::optional<std::string> unsupported(const CallTensors& tensors) const override {
-        if (is_sharded(tensors.call.pattern)) return "the residual is sharded: see nccl_sharded_norm";
+    std::optional<std::string> unsupported(const CallTensors&) const override {
         if (symmetric_ && !context_.no_windows.empty()) return "no NCCL symmetric windows: " + context_.no_windows;
-        const bool alone = name_ == algorithm::nccl || name_ == algorithm::nccl_symm;
-        if (alone && has_norm(tensors.call.pattern)) return "NCCL alone has no norm";
-        if (separate_ && !has_norm(tensors.call.pattern)) return "pattern allreduce has nothing to separate";
         return std::nullopt;
     }
     void enqueue(const CallTensors& tensors, cudaStream_t stream) override {
@@ -107,8 +104,6 @@ class CustomFusedNormCandidate : public Candidate {
 
     std::string_view algorithm() const override { return algorithm::custom_fused_norm; }
     std::optional<std::string> unsupported(const CallTensors& tensors) const override {
-        if (!has_norm(tensors.call.pattern)) return "pattern allreduce has no norm";
-        if (is_sharded(tensors.call.pattern)) return "the residual is sharded: see nccl_sharded_norm";
         const FusedAllReduce call = allreduce_only(tensors);
         return crossover::unsupported(allreduce_, call, context_.workspace, launch_for(call));
     }
@@ -147,10 +142,7 @@ class NcclShardedNormCandidate : public Candidate {
     explicit NcclShardedNormCandidate(const CandidateContext& context) : context_(context) {}
 
     std::string_view algorithm() const override { return algorithm::nccl_sharded_norm; }
-    std::optional<std::string> unsupported(const CallTensors& tensors) const override {
-        if (!is_sharded(tensors.call.pattern)) return "only for a sharded residual";
-        return std::nullopt;
-    }
+    std::optional<std::string> unsupported(const CallTensors&) const override { return std::nullopt; }
     std::optional<std::int64_t> residual_row(const FusedAllReduce& call, std::int64_t token) const override {
         const std::int64_t rows = rows_per_rank(call);
         return token / rows == context_.workspace.peers.rank ? std::optional(token % rows) : std::nullopt;
@@ -257,13 +249,8 @@ std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& name,
                     std::make_unique<NcclCandidate>(kind.name, kind.symmetric, kind.separate, context));
     }
     if (candidates.empty())
-        throw InputError(
-            "algorithm `" + name + "`", "there is no such algorithm",
-            "use nccl, nccl_symm, nccl_separate, nccl_fused_norm, nccl_symm_separate, nccl_symm_fused_norm, "
-            "custom_fused_norm, oneshot or twoshot; for a sharded residual nccl_sharded_norm or twoshot; for "
-            "moe_dispatch nccl_allreduce_quantize, nccl_allgather_quantize, quantize_nccl_allgather or push; for "
-            "moe_combine nccl_allreduce_slice, "
-            "nccl_reduce_scatter or push");
+        throw InputError("algorithm `" + name + "`", "there is no such algorithm",
+                         "use one of " + listed(algorithm::kOwn));
     return candidates;
 }
 

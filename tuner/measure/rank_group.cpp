@@ -23,8 +23,6 @@ std::uint64_t seed_of(const Point& point, int session) {
 
 /// Why no algorithm can be measured at a point, or nothing.
 std::optional<std::string> not_measurable(const Point& point) {
-    if (point.cell.quant != Quant::none && !is_quantized(point.cell.pattern))
-        return "this pattern has nothing to quantize";
     // No kernel takes it, the baselines' norms neither; nor is there room for its gamma or padding.
     constexpr std::int64_t longest_row = std::int64_t{device::kMaxUnitsPerRow} * device::kUnitBytes;
     if (point.hidden_dim * static_cast<std::int64_t>(element_size(point.cell.dtype)) > longest_row)
