@@ -45,12 +45,6 @@ std::vector<Sample> read_samples_of(const Table& table, const fs::path& path) {
     return samples;
 }
 
-/// The run of the samples: what lies beside them, or nothing known.
-RunRecord record_beside(const fs::path& samples) {
-    const fs::path provenance = samples.parent_path() / "provenance.yaml";
-    return fs::exists(provenance) ? read_provenance(provenance) : RunRecord{};
-}
-
 } // namespace
 
 int run_report(const std::vector<std::string>& arguments) {

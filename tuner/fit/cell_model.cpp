@@ -199,8 +199,7 @@ double CellModel::advantage(Eigen::Index algorithm, Eigen::Index other, Eigen::I
 std::vector<double> CellModel::gains(Eigen::Index algorithm) const {
     std::vector<double> gains;
     for (Eigen::Index k = 0; k < cost_.cols(); ++k) {
-        const double gain =
-            algorithm >= 0 && std::isfinite(cost_(algorithm, k)) ? advantage(algorithm, baseline_at(k), k) : kNaN;
+        const double gain = std::isfinite(cost_(algorithm, k)) ? advantage(algorithm, baseline_at(k), k) : kNaN;
         gains.push_back(std::isfinite(gain) ? gain : -kInfinity);
     }
     return gains;

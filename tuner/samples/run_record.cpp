@@ -117,12 +117,14 @@ void write_provenance(const std::filesystem::path& path, const RunRecord& record
     write_atomically(path, to_yaml(record));
 }
 
+RunRecord record_beside(const std::filesystem::path& samples) {
+    const std::filesystem::path provenance = samples.parent_path() / "provenance.yaml";
+    return std::filesystem::exists(provenance) ? read_provenance(provenance) : RunRecord{};
+}
+
 std::vector<Sample> read_samples_in_roles(const std::filesystem::path& path) {
-    std::vector<Sample> samples = read_samples(path);
-    const std::filesystem::path provenance = path.parent_path() / "provenance.yaml";
-    if (!std::filesystem::exists(provenance)) return samples;
-    const RunRecord record = read_provenance(provenance);
-    return record.config ? in_roles(samples, *record.config) : samples;
+    const std::vector<Sample> samples = read_samples(path);
+    return in_roles(samples, record_beside(path).config.value_or(Config{}));
 }
 
 Journal begin_run(const std::filesystem::path& folder, const RunRecord& record, bool resume) {

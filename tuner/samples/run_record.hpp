@@ -35,6 +35,9 @@ std::string to_yaml(const RunRecord& record);
 /// Writes it atomically. @throws InputError if it cannot
 void write_provenance(const std::filesystem::path& path, const RunRecord& record);
 
+/// The run of these samples, by the provenance.yaml beside them; without one nothing is known of it.
+RunRecord record_beside(const std::filesystem::path& samples);
+
 /// Reads samples.csv as the table of its run sees it: candidates under the names of their roles (tuner/roles.hpp), if
 /// the provenance.yaml beside it tells of some. @throws InputError as the readers of both
 std::vector<Sample> read_samples_in_roles(const std::filesystem::path& path);
