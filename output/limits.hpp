@@ -43,10 +43,10 @@ inline bool is_never_fused(const Cell& cell) { return fused_limit(cell) == std::
 
 /// limits_tell_all() of a MoE cell: its challengers are used from its one limit on, and nowhere else.
 inline bool onset_tells_all(const Cell& cell) {
-    const std::optional<std::uint64_t> from = cell.onset ? cell.onset->min_bytes : std::nullopt;
+    const std::uint64_t from = cell.onset.value_or(Onset{}).min_bytes.value_or(UINT64_MAX);
     return std::ranges::all_of(cell.intervals, [&](const Interval& interval) {
         return interval.algorithm == algorithm::not_measured ||
-               algorithm::is_challenger(interval.algorithm) == (from && interval.min_bytes >= *from);
+               algorithm::is_challenger(interval.algorithm) == (interval.min_bytes >= from);
     });
 }
 
