@@ -156,6 +156,26 @@ void parse_limits(YamlMap& map, Pattern pattern, const Names& names, Limits& lim
                  "remove them, or write status: measured");
     check_limits(map, limits);
 }
+void check_onset(YamlMap& map, const Cell& cell) {
+    const auto rank = [](const Interval& interval) { // by rising size
+        if (interval.algorithm == algorithm::not_measured) return 2;
+        return algorithm::is_challenger(interval.algorithm) ? 1 : 0;
+    };
+    const bool says_something = is_moe(cell.key.pattern) && cell.status == CellStatus::measured;
+    if (!says_something || !std::ranges::is_sorted(cell.intervals, {}, rank)) return;
+    const auto first = std::ranges::find(cell.intervals, 1, rank);
+    const bool has_challenger = first != cell.intervals.end();
+    const std::string name(onset_name(cell.key.pattern)), key = name + "_min_bytes";
+    if (!cell.onset && has_challenger) map.get_node(key); // throws: it is missing
+    if (!cell.onset) return;
+    const auto begin = has_challenger ? std::optional(first->min_bytes) : std::nullopt;
+    if (cell.onset->min_bytes == begin) return;
+    const auto text = [](const std::optional<std::uint64_t>& bytes) { return bytes ? std::to_string(*bytes) : "null"; };
+    map.fail(map.get_node(key),
+             "`" + key + "` is " + text(cell.onset->min_bytes) + ", but by its intervals it is " + text(begin),
+             "change both alike");
+}
+
 template void parse_limits(YamlMap& map, Pattern pattern, const Names& names, Cell& limits);
 template void parse_limits(YamlMap& map, Pattern pattern, const Names& names, HiddenDimRow& limits);
 

@@ -180,6 +180,31 @@ TEST_CASE("table.yaml keeps it") {
     const std::string key = "quantize_before_gather_min_bytes: null";
     broken.replace(broken.find(key), key.size(), "reduce_scatter_min_bytes: 5");
     CHECK_THROWS_AS(parse_table(broken, "table.yaml"), InputError); // a dispatch scatters nothing
+
+    // The limit is where the challengers begin, unless the baseline wins again above.
+    Table other = table;
+    const auto error = [&](auto change) -> std::string {
+        other = table;
+        change(other.cells[1]);
+        try {
+            return parse_table(emit_yaml(other), "t.yaml") == other ? "no error" : "another table";
+        } catch (const InputError& refused) {
+            return refused.what();
+        }
+    };
+    const std::uint64_t onset = *table.cells[1].onset->min_bytes;
+    CHECK(error([](Cell& cell) { cell.onset->min_bytes = 65536; })
+              .find("`quantize_before_gather_min_bytes` is 65536, but by its intervals it is " + std::to_string(onset) +
+                    "; change both alike") != std::string::npos);
+    CHECK(error([](Cell& cell) { cell.onset->min_bytes.reset(); }).find("is null, but by") != std::string::npos);
+    CHECK(error([](Cell& cell) { cell.onset.reset(); }).find("quantize_before_gather_min_bytes") != std::string::npos);
+    CHECK(error([](Cell& cell) {
+              cell.intervals = {{0, {}, cell.baseline}};
+          }).find("intervals it is null") != std::string::npos);
+    CHECK(error([](Cell& cell) {
+              cell.onset->min_bytes = 65536;
+              cell.intervals = {{0, 9999, "push"}, {10000, 65535, cell.baseline}, {65536, {}, "push"}};
+          }) == "no error");
 }
 
 TEST_CASE("the summary names the limit") {
