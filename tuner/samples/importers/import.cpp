@@ -7,6 +7,7 @@
 #include "tuner/table.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <sstream>
@@ -138,33 +139,21 @@ void check(const ImportOptions& options) {
         throw InputError("--backend", "`" + options.backend + "` is unknown", "give trtllm or mnnvl");
 }
 
-ResultFile read_result_file(ImportFormat format, std::string_view text, const std::string& file,
-                            const ImportOptions& options) {
-    switch (format) {
-    case ImportFormat::vllm:
-        return importers::read_vllm(text, file, options);
-    case ImportFormat::sglang:
-        return importers::read_sglang(text, file, options);
-    case ImportFormat::vllm_communicators:
-        return importers::read_vllm_communicators(text, file, options);
-    case ImportFormat::flashinfer:
-        return importers::read_flashinfer(text, file, options);
-    case ImportFormat::tensorrt_llm:
-        return importers::read_tensorrt_llm(text, file, options);
-    case ImportFormat::vllm_pr:
-        return importers::read_vllm_pr(text, file, options);
-    }
-    throw InputError("--from", "unknown format", "see crossover import --help");
-}
+/// By ImportFormat.
+constexpr std::array kReaders{
+    importers::read_vllm,       importers::read_sglang,       importers::read_vllm_communicators,
+    importers::read_flashinfer, importers::read_tensorrt_llm, importers::read_vllm_pr};
+static_assert(kReaders.size() == kImportFormats.size());
 
 } // namespace
 
 Imported import_samples(ImportFormat format, std::span<const ImportInput> inputs, const ImportOptions& options) {
     check(options);
+    const auto read = kReaders[static_cast<std::size_t>(format)];
     Imported imported;
     Sessions sessions;
     for (const auto& [text, file] : inputs) {
-        const ResultFile result = read_result_file(format, importers::plain_text(text, file), file, options);
+        const ResultFile result = read(importers::plain_text(text, file), file, options);
         if (result.rows.empty()) Place{file}.fail("holds no results", "give a file with at least one measured row");
         for (const ResultRow& row : result.rows)
             if (options.world_size && row.point.cell.world_size != *options.world_size)
