@@ -16,12 +16,6 @@ const std::vector<std::string> kTwo{"nccl_fused_norm", "oneshot"};
 /// NCCL takes 20 µs, oneshot this.
 Times against(double oneshot) { return {{"nccl_fused_norm", 20}, {"oneshot", oneshot}}; }
 
-std::vector<Point> points_of(const std::vector<std::int64_t>& token_counts, std::int64_t hidden_dim = 4096) {
-    std::vector<Point> points;
-    for (const std::int64_t count : token_counts) points.push_back(point(count, hidden_dim));
-    return points;
-}
-
 struct Asker {
     explicit Asker(std::vector<Point> points, const std::vector<std::string>& algorithms = kTwo)
         : search((std::sort(points.begin(), points.end()), points), algorithms, 4, {}) {}
@@ -30,12 +24,6 @@ struct Asker {
     CellSearch search;
     std::vector<Sample> samples;
 };
-
-std::vector<Trial> trials_at(const std::vector<Point>& points, const std::vector<std::string>& names = kTwo) {
-    std::vector<Trial> trials;
-    for (const Point& each : points) trials.push_back({each, names});
-    return trials;
-}
 
 } // namespace
 

@@ -18,12 +18,6 @@ LaunchesAt only_oneshot(const std::vector<std::string>& variants) {
     };
 }
 
-std::vector<Point> points_of(const std::vector<std::int64_t>& token_counts, std::int64_t hidden_dim = 4096) {
-    std::vector<Point> points;
-    for (const std::int64_t count : token_counts) points.push_back(point(count, hidden_dim));
-    return points;
-}
-
 struct Asker {
     explicit Asker(std::vector<Point> points, std::vector<std::string> variants = {kA, kB, kC})
         : search(points, {"nccl_fused_norm", "oneshot"}, 0.02, only_oneshot(variants)) {}
@@ -36,12 +30,6 @@ struct Asker {
     LaunchSearch search;
     std::vector<Sample> samples;
 };
-
-std::vector<Trial> trials_at(const std::vector<Point>& points, const std::vector<std::string>& names) {
-    std::vector<Trial> trials;
-    for (const Point& each : points) trials.push_back({each, names});
-    return trials;
-}
 
 const std::vector<std::int64_t> kPowers{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096};
 

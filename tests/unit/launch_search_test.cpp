@@ -1,5 +1,6 @@
 /// Launch parameters on machines whose best launches are known: found, and nothing else.
 #include "tests/support/synthetic.hpp"
+#include "tests/support/written_samples.hpp"
 #include "tuner/fit/fit.hpp"
 #include "tuner/fit/launches.hpp"
 #include "tuner/fit/regret.hpp"
@@ -233,24 +234,12 @@ TEST_CASE("limits are those of the launch chosen, measured anew") {
 TEST_CASE("what was fast once and did not come back is not chosen") {
     const std::string lucky = "oneshot" + kVariants[kLarge], steady = "oneshot" + kVariants[kSmall];
     std::vector<Sample> samples;
-    const auto add = [&](int session, std::int64_t num_tokens, const std::string& name, double us) {
-        Sample& sample = samples.emplace_back();
-        sample.session = session;
-        sample.point = {{.world_size = 8}, 4096, num_tokens};
-        sample.algorithm = name;
-        sample.latency_us = us;
-    };
     const auto chosen = [&] { return launched("oneshot", samples.front().point, fit_launches(samples, 0.02)); };
-    for (const std::int64_t num_tokens : {4, 8, 16}) {
-        add(0, num_tokens, "oneshot", 12);
-        add(0, num_tokens, steady, 10);
-        add(0, num_tokens, lucky, 9.9);
-    }
+    for (const std::int64_t num_tokens : {4, 8, 16})
+        written::add(samples, 0, written::point(num_tokens), {{"oneshot", 12}, {steady, 10}, {lucky, 9.9}});
     CHECK(chosen() == lucky);
-    for (const std::int64_t num_tokens : {4, 8, 16}) {
-        add(1, num_tokens, "oneshot", 12);
-        add(1, num_tokens, steady, 10.1);
-    }
+    for (const std::int64_t num_tokens : {4, 8, 16})
+        written::add(samples, 1, written::point(num_tokens), {{"oneshot", 12}, {steady, 10.1}});
     CHECK(chosen() == steady);
     for (Sample& sample : samples)
         if (sample.algorithm == "oneshot") sample.latency_us = 10.2;
@@ -264,11 +253,7 @@ TEST_CASE("times by which a launch was chosen do not count where there are two o
     const Launches launches{{point.cell, {row}}};
     std::vector<Sample> samples;
     const auto add = [&](int session, const std::string& name, double us) {
-        Sample& sample = samples.emplace_back();
-        sample.session = session;
-        sample.point = point;
-        sample.algorithm = name;
-        sample.latency_us = us;
+        written::add(samples, session, point, {{name, us}});
     };
     for (const int session : {0, 1, 2}) {
         add(session, "oneshot", 12);
