@@ -9,9 +9,7 @@ using namespace crossover;
 namespace {
 
 std::vector<Sample> written_and_read(const std::vector<Sample>& samples) {
-    std::string csv = std::string(kSamplesHeader) + "\n";
-    for (const Sample& sample : samples) csv += to_csv_row(sample) + "\n";
-    return read_samples(fuzz::MemoryFile(csv).path());
+    return read_samples(fuzz::MemoryFile(samples_csv(samples)).path());
 }
 
 } // namespace

@@ -14,24 +14,20 @@
 #endif
 
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 
 namespace crossover {
 namespace {
 
-namespace fs = std::filesystem;
-
 const Usage kUsage{.name = "bench",
-                   .arguments = "",
                    .purpose = "Times every algorithm at the given shapes on GPUs and prints a table a configuration,\n"
                               "with speed-ups against the faster unfused algorithm. torchrun, mpirun and srun may\n"
                               "start it, once a rank; rank 0 writes."};
 
 struct Request {
     Config config;
-    int world_size = 0; // 0 = all GPUs, or the launcher's ranks
-    fs::path markdown, json, csv;
+    int world_size = 0;              // 0 = all GPUs, or the launcher's ranks
+    std::string markdown, json, csv; // files; empty: none
     bool only_print = false;
 };
 
@@ -88,7 +84,7 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     Config& config = request.config;
     std::vector<std::string> tokens{"128,512,1024,2048"}, hidden{"8192"}, dtypes{"bfloat16"}, quants{"none"},
         algorithms, libraries;
-    std::string pattern = "allreduce_residual_rmsnorm", cache = "hot", markdown, json, csv, launch;
+    std::string pattern = "allreduce_residual_rmsnorm", cache = "hot", launch;
     int graph_calls = 0;
     bool no_residual = false, no_oneshot = false, sweep_launch = false;
     po::options_description options;
@@ -114,9 +110,9 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         ("trials", po::value(&config.trials)->value_name("N")->default_value(20), "replays timed")
         ("graph-calls", po::value(&graph_calls)->value_name("N"), "calls in one CUDA graph (20; 10 for pattern allreduce)")
         ("cache", po::value(&cache)->value_name("C"), "hot (inputs in L2) or cold")
-        ("markdown", po::value(&markdown)->value_name("FILE"), "write the tables as Markdown")
-        ("json", po::value(&json)->value_name("FILE"), "write them as JSON")
-        ("csv", po::value(&csv)->value_name("FILE"), "write the samples as samples.csv")
+        ("markdown", po::value(&request.markdown)->value_name("FILE"), "write the tables as Markdown")
+        ("json", po::value(&request.json)->value_name("FILE"), "write them as JSON")
+        ("csv", po::value(&request.csv)->value_name("FILE"), "write the samples as samples.csv")
         ("print-config", po::bool_switch(&request.only_print), "print what would be measured, as a config, and exit");
     // clang-format on
     const auto values = parse_options(kUsage, options, arguments);
@@ -149,9 +145,6 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     config.launches = LaunchChoice::standard; // and those that were named
     config.max_message_bytes = largest_message(config);
     add_candidates(config, inspect_libraries(libraries, config));
-    request.markdown = markdown;
-    request.json = json;
-    request.csv = csv;
     return request;
 }
 

@@ -96,9 +96,8 @@ int run_compare(const std::vector<std::string>& arguments) {
         ("format", po::value(&format_name)->default_value("text")->value_name("NAME"),
          "what to print: text, markdown, json or junit");
     // clang-format on
-    po::positional_options_description positional;
-    positional.add("table", -1);
-    const auto values = parse_options(kUsage, options, arguments, positional);
+    const auto values =
+        parse_options(kUsage, options, arguments, po::positional_options_description().add("table", -1));
     if (!values) return 0;
 
     if (tables.size() != 2)

@@ -130,7 +130,6 @@ void examine_gpus(Findings& findings, std::optional<int> /*launched_ranks*/) {
 
 int run_doctor(const std::vector<std::string>& arguments) {
     const Usage usage{.name = "doctor",
-                      .arguments = "",
                       .purpose =
                           "Says what this machine can measure, and why not. Exit status 0 if `crossover tune` can\n"
                           "measure on its GPUs, 1 if it cannot (without GPUs it replays a recording)."};

@@ -21,7 +21,6 @@ namespace fs = std::filesystem;
 
 const Usage kUsage{
     .name = "evaluate",
-    .arguments = "",
     .purpose =
         "The time that a table loses on measured points against the best algorithm at each: regret = time with the\n"
         "table / time with the best - 1. A table is a table.yaml or the rule of an engine "

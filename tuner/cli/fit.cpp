@@ -15,7 +15,6 @@ namespace fs = std::filesystem;
 
 const Usage kUsage{
     .name = "fit",
-    .arguments = "",
     .purpose = "Makes a table from samples. What the samples do not say (driver, topology, config) is read from\n"
                "the provenance.yaml of their run."};
 

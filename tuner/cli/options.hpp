@@ -13,9 +13,9 @@ namespace po = boost::program_options;
 
 /// What `crossover NAME --help` says above the options.
 struct Usage {
-    std::string name;      // "tune"
-    std::string arguments; // after the options, e.g. "OLD NEW"; empty if there are none
-    std::string purpose;   // a few lines of prose
+    std::string name;           // "tune"
+    std::string arguments = {}; // after the options, e.g. "OLD NEW"; empty if there are none
+    std::string purpose;        // a few lines of prose
 };
 
 /// Parses a subcommand's arguments; `--help` and `-h` are added. Nothing is returned when help was asked for and

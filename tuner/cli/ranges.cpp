@@ -16,7 +16,6 @@ namespace {
 
 const Usage kUsage{
     .name = "ranges",
-    .arguments = "",
     .purpose = "Splits a model's numbers of tokens where the table changes the algorithm: the end points for vLLM's\n"
                "compile_ranges_endpoints, max_tokens = bytes // (hidden_dim x element size)."};
 

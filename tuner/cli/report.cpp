@@ -62,9 +62,7 @@ int run_report(const std::vector<std::string>& arguments) {
         ("out", po::value(&out)->value_name("FILE"),
          "file to write; report.html in the run's folder, without one standard output, if left out");
     // clang-format on
-    po::positional_options_description positional;
-    positional.add("run", -1);
-    const auto values = parse_options(kUsage, options, arguments, positional);
+    const auto values = parse_options(kUsage, options, arguments, po::positional_options_description().add("run", -1));
     if (!values) return 0;
 
     const bool has_table = values->count("table") != 0, has_samples = values->count("samples") != 0;

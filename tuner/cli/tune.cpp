@@ -25,7 +25,6 @@ namespace crossover {
 namespace {
 
 const Usage kUsage{.name = "tune",
-                   .arguments = "",
                    .purpose =
                        "Measures the algorithms of the config at the points that decide, fits the message sizes at\n"
                        "which one overtakes the other, and writes table.yaml, oneshot_thresholds.h, report.md,\n"
