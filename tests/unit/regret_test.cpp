@@ -301,6 +301,25 @@ TEST_CASE("evaluate tells the regret of several tables, and what it left out") {
         CHECK_MESSAGE(piped.status == 0, piped.output);
     }
 
+    // A total stands where there are several quant modes to sum, whatever others have.
+    std::vector<Sample> patterns = samples();
+    for (Sample each : samples())
+        for (const Quant quant : {Quant::none, Quant::fp8}) {
+            each.point.cell.pattern = Pattern::allreduce_rmsnorm;
+            each.point.cell.quant = quant;
+            patterns.push_back(each);
+        }
+    write_samples(folder.path() / "samples.csv", patterns);
+    const std::string rows = test::run_command(command + "always-nccl.yaml --worst 0").output;
+    INFO(rows);
+    const auto row_of = [&](const std::string& pattern, const std::string& quant) {
+        const auto at = rows.find(", " + pattern + ", bfloat16, ");
+        REQUIRE(at != std::string::npos);
+        return rows.find("| " + quant, at) < rows.find('\n', at);
+    };
+    CHECK(row_of("allreduce_residual_rmsnorm", "none"));
+    CHECK(row_of("allreduce_rmsnorm", "all"));
+
     // MoE samples are nothing to rules for all-reduces.
     for (Sample& each : measured) each.point.cell.pattern = Pattern::moe_dispatch_zipf;
     write_samples(folder.path() / "samples.csv", measured);

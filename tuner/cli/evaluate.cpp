@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <set>
 
 namespace crossover {
@@ -46,15 +47,14 @@ std::string markdown(const std::vector<Evaluation>& evaluations, std::size_t wor
     for (const Evaluation& evaluation : evaluations) {
         const std::vector<RegretGroup> groups = by_world_size_and_quant(evaluation.report.points);
         std::set<std::tuple<std::string, Pattern, DType>> kinds;
-        std::set<Quant> quants;
+        for (const RegretGroup& group : groups) kinds.emplace(group.sku, group.pattern, group.dtype);
+        const bool one_kind = kinds.size() == 1;
+        std::map<std::string, int> quants; // of a world size
+        for (const RegretGroup& group : groups) quants[group_name(group, one_kind)] += group.quant.has_value();
         for (const RegretGroup& group : groups) {
-            kinds.emplace(group.sku, group.pattern, group.dtype);
-            if (group.quant) quants.insert(*group.quant);
-        }
-        for (const RegretGroup& group : groups) {
-            if (!group.quant && quants.size() == 1) continue; // the total says the same
-            rows.push_back({evaluation.name, group_name(group, kinds.size() == 1),
-                            group.quant ? std::string(to_string(*group.quant)) : "all",
+            const std::string name = group_name(group, one_kind);
+            if (!group.quant && quants[name] == 1) continue; // the total says the same
+            rows.push_back({evaluation.name, name, group.quant ? std::string(to_string(*group.quant)) : "all",
                             std::to_string(group.regret.points), percent(group.regret.mean, 2),
                             percent(group.regret.max, 1), microseconds(group.lost_us),
                             percent(group.lost_us / group.best_us, 2)});
