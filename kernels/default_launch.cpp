@@ -22,6 +22,9 @@ struct Shape {
     int world_size() const { return workspace.peers.world_size; }
     int units() const { return units_per_row(call); }
     int units_per_cta(int cluster_size) const { return static_cast<int>(ceil_div(units(), cluster_size)); }
+    int threads_per_multiprocessor(int units_per_warp, bool one_row) const {
+        return crossover::threads_per_multiprocessor(algorithm, call, world_size(), units_per_warp, one_row);
+    }
     bool unsupported(const LaunchParameters& launch) const {
         return crossover::unsupported(algorithm, call, workspace, launch).has_value();
     }
@@ -40,12 +43,12 @@ std::optional<LaunchParameters> one_row_a_cluster(const Shape& shape) {
     if (shape.clusters_exist && (shape.units() > 8 || spreads)) widest = num_tokens <= 4 || spreads ? 16 : 8;
     while (widest > 1 && shape.units() < fewest * widest) widest /= 2;
 
-    const int ctas = ctas_per_multiprocessor(shape.algorithm, shape.world_size(), 1, true);
+    const int threads = shape.threads_per_multiprocessor(1, true);
     for (int cluster_size = widest; cluster_size >= 1; cluster_size /= 2) {
         const int warps = shape.units_per_cta(cluster_size);
         if (warps > kWarps) break;
         LaunchParameters launch{.cluster_size = cluster_size, .threads = warps * kWarp};
-        if (num_tokens > resident_clusters(launch, ctas, shape.multiprocessors)) continue;
+        if (num_tokens > resident_clusters(launch, threads, shape.multiprocessors)) continue;
         launch.clusters = static_cast<int>(num_tokens);
         if (!shape.unsupported(launch)) return launch;
     }
@@ -73,17 +76,23 @@ LaunchParameters many_rows_a_cluster(const Shape& shape) {
     if (shape.clusters_exist && shares_link && !large && launch.cluster_size == 1 && shape.units() > kWarps / 2)
         launch.cluster_size = 2;
     const int per_cta = shape.units_per_cta(launch.cluster_size);
-    const auto ctas = [&](int units_per_warp) {
-        return ctas_per_multiprocessor(shape.algorithm, shape.world_size(), units_per_warp, false);
-    };
-    int per_warp = large && per_cta > 4 && ctas(1) == 1 ? 2 : 1;
+    const auto threads = [&](int units_per_warp) { return shape.threads_per_multiprocessor(units_per_warp, false); };
+    int per_warp = large && per_cta > 4 && threads(1) < 2 * kMaxThreads ? 2 : 1;
     while (per_warp < kMaxUnitsPerWarp && ceil_div(per_cta, per_warp) > kWarps) per_warp *= 2;
     launch.threads = static_cast<int>(std::min<std::int64_t>(ceil_div(per_cta, per_warp), kWarps)) * kWarp;
     // CTAs of 9 to 12 warps, of which 16 warps hold one: beside each other above 4 MiB already (oneshot of 2 ranks, up
     // to 16 MiB: 1.3 % on average, up to 4 %; at 3 MiB 2 % slower).
     const bool half_idle = launch.threads > kMaxThreads / 2 && launch.threads <= kMaxThreads * 3 / 4;
     const bool beside = large || (bytes > 4 << 20 && half_idle);
-    launch.clusters = resident_clusters(launch, beside ? ctas(per_warp) : 1, shape.multiprocessors);
+    launch.clusters = resident_clusters(launch, beside ? threads(per_warp) : kMaxThreads, shape.multiprocessors);
+    // Sharded fp4 of 2 ranks, which quantizes and sends half of the rows, is faster with a unit a warp where that would
+    // leave three rows or more to a cluster: 3–12 % up to 16 MiB, 1–5 % at 32 (with two rows 2–8 % slower; at 48 MiB
+    // within 2 %; fp8 and none within 3 % anywhere).
+    if (threads(1) > kMaxThreads && per_warp == 2 && per_cta <= kWarps && bytes <= 32 << 20 &&
+        call.num_tokens > 2 * launch.clusters) {
+        launch.threads = per_cta * kWarp;
+        launch.clusters = resident_clusters(launch, threads(1), shape.multiprocessors);
+    }
     // No more clusters than the iterations need: those of four CTAs and more share multiprocessors while others are
     // free (64 rows of 16384 elements take 24 clusters 9 % less than 30), and others are up to 7 % faster in even
     // iterations (twoshot of 4 ranks, 2–5 MiB; oneshot of 2 ranks 5 %; above, and without clusters oneshot, within 1
@@ -96,7 +105,7 @@ LaunchParameters many_rows_a_cluster(const Shape& shape) {
         LaunchParameters halves = launch;
         halves.threads = static_cast<int>(ceil_div(per_cta, 2)) * kWarp;
         halves.clusters = static_cast<int>(call.num_tokens);
-        if (call.num_tokens <= resident_clusters(halves, 1, shape.multiprocessors)) launch = halves;
+        if (call.num_tokens <= resident_clusters(halves, kMaxThreads, shape.multiprocessors)) launch = halves;
     }
     // Four rows each: the third is on its way before the first is served (3–5 % at 4 MiB; with other numbers of rows it
     // is a percent better or worse).
@@ -126,16 +135,19 @@ LaunchParameters with_room(const Shape& shape, LaunchParameters launch) {
 
 } // namespace
 
-int ctas_per_multiprocessor(Fused algorithm, int world_size, int units_per_warp, bool one_row) {
-    return algorithm == Fused::oneshot ? oneshot_ctas_per_multiprocessor(world_size, units_per_warp, one_row)
-                                       : twoshot_ctas_per_multiprocessor(world_size, units_per_warp, one_row);
+int threads_per_multiprocessor(Fused algorithm, const FusedAllReduce& call, int world_size, int units_per_warp,
+                               bool one_row) {
+    const int ctas = algorithm == Fused::oneshot ? oneshot_ctas_per_multiprocessor(world_size, units_per_warp, one_row)
+                                                 : twoshot_ctas_per_multiprocessor(world_size, units_per_warp, one_row);
+    return ctas *
+           (is_sharded(call.pattern) ? sharded_threads(world_size, call.quant, units_per_warp, one_row) : kMaxThreads);
 }
 
-int resident_clusters(const LaunchParameters& launch, int ctas, int multiprocessors) {
+int resident_clusters(const LaunchParameters& launch, int threads, int multiprocessors) {
     // Clusters of four CTAs and more leave multiprocessors over in each part of the GPU that a cluster has to lie in:
     // an H200 takes 62 of 4, or 30 of 8, at two CTAs on each of 132. One cluster too many runs alone at the end.
     const int usable = launch.cluster_size < 4 ? multiprocessors : multiprocessors * 10 / 11;
-    const int of_one = std::min(ctas * kMaxThreads / launch.threads, kMaxCtasPerMultiprocessor);
+    const int of_one = std::min(threads / launch.threads, kMaxCtasPerMultiprocessor);
     return std::max(1, usable * of_one / launch.cluster_size);
 }
 

@@ -30,13 +30,14 @@ device::Arguments fused_arguments(Fused algorithm, const FusedAllReduce& call, c
 /// Arguments of a kernel without communication: one CTA (or more) per token.
 device::Arguments local_arguments(const FusedAllReduce& call, const LaunchParameters& launch);
 
-/// CTAs of device::kMaxThreads threads that a multiprocessor can hold at a time, as far as registers go: of the kernel
-/// for one row a cluster, or of that for many.
-int ctas_per_multiprocessor(Fused algorithm, int world_size, int units_per_warp, bool one_row);
+/// Threads that a multiprocessor can hold at a time, as far as registers go: of the kernel for one row a cluster, or of
+/// that for many.
+int threads_per_multiprocessor(Fused algorithm, const FusedAllReduce& call, int world_size, int units_per_warp,
+                               bool one_row);
 
-/// Clusters of the launch's size and threads that fit on a GPU beside each other, at least 1, where `ctas` CTAs of
-/// device::kMaxThreads threads, or as many threads in smaller ones, are on a multiprocessor.
-int resident_clusters(const LaunchParameters& launch, int ctas, int multiprocessors);
+/// Clusters of the launch's size and threads that fit on a GPU beside each other, at least 1, where `threads` threads
+/// are on a multiprocessor.
+int resident_clusters(const LaunchParameters& launch, int threads, int multiprocessors);
 
 /// Workspace::timeout_ns as kernels take it: the clock that they add it to, nanoseconds since 1970, must not wrap.
 std::uint64_t longest_wait_ns(const Workspace& workspace);

@@ -26,7 +26,7 @@ namespace crossover {
 namespace device {
 
 template <DType D, int N, Quant Q, int K, bool OneRow>
-__global__ void __launch_bounds__(kMaxThreads, twoshot_ctas_per_multiprocessor(N, K, OneRow))
+__global__ void __launch_bounds__(sharded_threads(N, Q, K, OneRow), twoshot_ctas_per_multiprocessor(N, K, OneRow))
     twoshot_sharded_kernel(const __grid_constant__ Arguments a) {
     CROSSOVER_SHARED(RowSum::Shared, shared);
     CROSSOVER_SHARED(unsigned, generation);

@@ -32,6 +32,11 @@ constexpr int oneshot_ctas_per_multiprocessor(int world_size, int units_per_warp
 constexpr int twoshot_ctas_per_multiprocessor(int world_size, int units_per_warp, bool one_row) {
     return units_per_warp == 1 && world_size <= 4 && one_row ? 2 : 1;
 }
+/// Threads that twoshot_sharded.cu's kernels are compiled for. fp4's of two ranks with a unit a warp has 90 registers:
+/// two CTAs of 9 or 10 warps, or three of 6, lie beside each other then (2–8 %, 4 to 32 MiB).
+constexpr int sharded_threads(int world_size, Quant quant, int units_per_warp, bool one_row) {
+    return world_size == 2 && quant == Quant::fp4 && units_per_warp == 1 && !one_row ? 640 : kMaxThreads;
+}
 /// Of whatever size: each has 16 KiB of shared memory (row_sum.cuh), and a multiprocessor 228: 13 were seen on an H200.
 /// (Those with 164 or 100 hold nine or five of the smallest; nothing was measured there.)
 inline constexpr int kMaxCtasPerMultiprocessor = 12;

@@ -191,11 +191,29 @@ TEST_CASE("a sharded residual: twice the CTAs of two units a warp above 2 MiB, i
     CHECK(sharded(265, 4096).clusters == 264);
 }
 
+TEST_CASE("sharded fp4 of two ranks: a unit a warp up to 32 MiB, where it takes more than two iterations of two") {
+    const auto sharded = [](std::int64_t num_tokens, std::int64_t hidden_dim, Quant quant = Quant::fp4,
+                            int world_size = 2) {
+        return launch_of(Fused::twoshot, Pattern::allreduce_residual_rmsnorm_sharded, {num_tokens, hidden_dim},
+                         world_size, kLargest, 132, quant);
+    };
+    const LaunchParameters two{.cluster_size = 2, .clusters = 132, .threads = 256};
+    CHECK(sharded(264, 8192) == two);
+    for (const std::int64_t num_tokens : {265, 2048})
+        CHECK(sharded(num_tokens, 8192) == LaunchParameters{.cluster_size = 2, .clusters = 66});
+    CHECK(sharded(2049, 8192) == two);
+    CHECK(sharded(265, 8192, Quant::fp8) == two);
+    CHECK(sharded(265, 8192, Quant::fp4, 4).threads == 256);
+    // 20 warps a multiprocessor
+    CHECK(sharded(512, 5120) == LaunchParameters{.cluster_size = 2, .clusters = 132, .threads = 320});
+    CHECK(sharded(2048, 1536) == LaunchParameters{.cluster_size = 1, .clusters = 396, .threads = 192});
+}
+
 TEST_CASE("on any GPU: supported, clusters only where there are some, and no more CTAs than find room") {
     int launches = 0, of_one_row = 0;
     const auto check = [&](Fused algorithm, Pattern pattern, Shape shape, int world_size, int multiprocessors,
-                           int compute_capability_major, std::size_t mebibytes) {
-        const FusedAllReduce call = call_of(pattern, shape);
+                           int compute_capability_major, std::size_t mebibytes, Quant quant = Quant::none) {
+        const FusedAllReduce call = call_of(pattern, shape, quant);
         const Workspace workspace = workspace_of(world_size, mebibytes << 20);
         const LaunchParameters launch =
             default_launch(algorithm, call, workspace, multiprocessors, compute_capability_major);
@@ -211,8 +229,8 @@ TEST_CASE("on any GPU: supported, clusters only where there are some, and no mor
         }
         const device::Arguments arguments = fused_arguments(algorithm, call, workspace, launch);
         const bool one_row = arguments.num_tokens <= arguments.clusters;
-        const int ctas = ctas_per_multiprocessor(algorithm, world_size, arguments.units_per_warp, one_row);
-        REQUIRE(arguments.clusters <= resident_clusters(launch, ctas, multiprocessors));
+        const int threads = threads_per_multiprocessor(algorithm, call, world_size, arguments.units_per_warp, one_row);
+        REQUIRE(arguments.clusters <= resident_clusters(launch, threads, multiprocessors));
         ++launches;
         of_one_row += one_row;
     };
@@ -227,8 +245,10 @@ TEST_CASE("on any GPU: supported, clusters only where there are some, and no mor
                                   multiprocessors, major, mebibytes);
                             check(Fused::twoshot, Pattern::allreduce_residual_rmsnorm, shape, world_size,
                                   multiprocessors, major, mebibytes);
-                            check(Fused::twoshot, Pattern::allreduce_residual_rmsnorm_sharded, shape, world_size,
-                                  multiprocessors, major, mebibytes);
+                            for (const Quant quant : {Quant::none, Quant::fp4})
+                                if (quant == Quant::none || hidden_dim % 16 == 0)
+                                    check(Fused::twoshot, Pattern::allreduce_residual_rmsnorm_sharded, shape,
+                                          world_size, multiprocessors, major, mebibytes, quant);
                         }
     CHECK(launches > 10000);
     CHECK(of_one_row > 3000);

@@ -56,14 +56,15 @@ std::vector<LaunchParameters> launch_ladder(Fused algorithm, const Point& point,
     const int narrowest = narrowest_with(2), one_unit_a_warp = narrowest_with(1);
 
     std::vector<LaunchParameters> ladder;
-    const auto add = [&](int cluster_size, int units_per_warp, int push_ahead, int ctas = 1) {
+    const auto add = [&](int cluster_size, int units_per_warp, int push_ahead, int threads = kMaxThreads) {
         LaunchParameters launch{.cluster_size = cluster_size, .push_ahead = push_ahead};
         launch.threads = static_cast<int>(ceil_div(ceil_div(units, cluster_size), units_per_warp)) * kWarp;
         if (launch.threads > kMaxThreads) return;
-        launch.clusters = resident_clusters(launch, 1, room.multiprocessors);
+        launch.clusters = resident_clusters(launch, kMaxThreads, room.multiprocessors);
         const bool many_rows = point.num_tokens > launch.clusters; // a cluster has more than one
-        if (!many_rows && (push_ahead > 1 || ctas > 1 || (units_per_warp > 1 && cluster_size > narrowest))) return;
-        launch.clusters = resident_clusters(launch, ctas, room.multiprocessors);
+        if (!many_rows && (push_ahead > 1 || threads > kMaxThreads || (units_per_warp > 1 && cluster_size > narrowest)))
+            return;
+        launch.clusters = resident_clusters(launch, threads, room.multiprocessors);
         if (!fit_clusters(algorithm, call, workspace, launch)) return;
         if (std::find(ladder.begin(), ladder.end(), launch) == ladder.end()) ladder.push_back(launch);
     };
@@ -72,7 +73,7 @@ std::vector<LaunchParameters> launch_ladder(Fused algorithm, const Point& point,
         if (cluster_size > 2 * narrowest && !spreads) break;
         add(cluster_size, 1, 1);
         if (cluster_size == one_unit_a_warp)
-            add(cluster_size, 1, 1, ctas_per_multiprocessor(algorithm, point.cell.world_size, 1, false));
+            add(cluster_size, 1, 1, threads_per_multiprocessor(algorithm, call, point.cell.world_size, 1, false));
         add(cluster_size, 2, 1);
         if (cluster_size <= 2 * narrowest) add(cluster_size, 1, 2);
     }

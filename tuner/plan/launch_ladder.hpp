@@ -22,8 +22,9 @@ struct LaunchRoom {
 
 /// Launches that spread a row over 1, 2, 4, … CTAs as long as that leaves no multiprocessor without a row's share, with
 /// one 512-byte unit of the row a warp; where rows are many, also two units a warp, rows sent two iterations ahead, and
-/// twice the CTAs where a multiprocessor has the registers for them (ctas_per_multiprocessor, of many rows a cluster).
-/// As many clusters as fit on the GPU beside each other, or as the workspace has slots for. At most seven launches.
+/// twice the CTAs where a multiprocessor has the registers for them (threads_per_multiprocessor, of many rows a
+/// cluster). As many clusters as fit on the GPU beside each other, or as the workspace has slots for. At most seven
+/// launches.
 ///
 /// Every one is supported at twice the tokens, too, in the workspace that a table asks for that many: half way to the
 /// next size that is looked at, where nobody tries.
