@@ -1,18 +1,18 @@
 #include "tuner/progress.hpp"
 
 #include <algorithm>
+#include <cstdio>
 #include <unistd.h>
 
 namespace crossover {
 
 using namespace std::chrono_literals;
 
-Progress::Progress(std::size_t total, std::FILE* stream)
-    : stream_(stream), terminal_(::isatty(::fileno(stream)) == 1), total_(total), start_(Clock::now()),
-      last_shown_(start_) {}
+Progress::Progress(std::size_t total)
+    : terminal_(::isatty(STDERR_FILENO) == 1), total_(total), start_(Clock::now()), last_shown_(start_) {}
 
 Progress::~Progress() {
-    if (terminal_) std::fputs("\r\x1b[K", stream_);
+    if (terminal_) std::fputs("\r\x1b[K", stderr);
 }
 
 void Progress::advance(std::size_t done, const std::string& what) {
@@ -21,8 +21,8 @@ void Progress::advance(std::size_t done, const std::string& what) {
     if (now - last_shown_ < (terminal_ ? 100ms : 1s)) return;
     last_shown_ = now;
     const std::string text = progress_text(what, done_, total_, now - start_);
-    std::fprintf(stream_, terminal_ ? "\r\x1b[K%s" : "%s\n", text.c_str());
-    std::fflush(stream_);
+    std::fprintf(stderr, terminal_ ? "\r\x1b[K%s" : "%s\n", text.c_str());
+    std::fflush(stderr);
 }
 
 std::string duration_text(std::chrono::seconds duration) {

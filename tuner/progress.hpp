@@ -2,18 +2,18 @@
 
 #include <chrono>
 #include <cstddef>
-#include <cstdio>
 #include <string>
 
 namespace crossover {
 
-/// Progress with the time left: one line that is rewritten on a terminal, else a plain line about once a second.
+/// Progress with the time left, on stderr: one line that is rewritten on a terminal, else a plain line about once a
+/// second.
 class Progress {
   public:
     using Clock = std::chrono::steady_clock;
 
     /// @param total  how much there is to do, in any unit; estimates may be exceeded
-    Progress(std::size_t total, std::FILE* stream);
+    explicit Progress(std::size_t total);
     Progress(const Progress&) = delete;
     Progress& operator=(const Progress&) = delete;
     /// Clears the line on a terminal.
@@ -23,7 +23,6 @@ class Progress {
     void advance(std::size_t done, const std::string& what);
 
   private:
-    std::FILE* stream_;
     bool terminal_;
     std::size_t total_;
     std::size_t done_ = 0;

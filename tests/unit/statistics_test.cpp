@@ -61,9 +61,6 @@ TEST_CASE("t interval of a textbook sample") {
     const auto [low, high] = t_interval(values);
     CHECK(low == Approx(9.738414).epsilon(1e-6));
     CHECK(high == Approx(10.261586).epsilon(1e-6));
-    const auto [low99, high99] = t_interval(values, 0.99);
-    CHECK(low99 < low);
-    CHECK(high99 > high);
     CHECK_THROWS_AS(t_interval(std::vector<double>{1}), std::invalid_argument);
 }
 

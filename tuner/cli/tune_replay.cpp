@@ -37,7 +37,7 @@ void replay_sessions(const Config& config, const std::set<Point>& recorded, Samp
     for (const Sample& sample : samples) done.emplace(sample.session, sample.point);
     const std::size_t total =
         (plan->expected_points() + validation->expected_points()) * static_cast<std::size_t>(config.sessions);
-    Progress progress(total - std::min(total, done.size()), stderr);
+    Progress progress(total - std::min(total, done.size()));
     const auto run = [&](int session, Plan& of_session, const std::string& what) {
         run_session(session, of_session, source, samples,
                     [&](std::span<const Trial> trials, std::span<const Sample> measured) {

@@ -40,14 +40,14 @@ double student_t_quantile(double p, double degrees_of_freedom) {
     return boost::math::quantile(boost::math::students_t(degrees_of_freedom), p);
 }
 
-std::array<double, 2> t_interval(std::span<const double> values, double confidence) {
+std::array<double, 2> t_interval(std::span<const double> values) {
     if (values.size() < 2) throw std::invalid_argument("t_interval of fewer than two values");
     const auto n = static_cast<double>(values.size());
     const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
     double squares = 0;
     for (const double value : values) squares += (value - mean) * (value - mean);
     const double standard_error = std::sqrt(squares / (n - 1) / n);
-    const double half_width = student_t_quantile((1 + confidence) / 2, n - 1) * standard_error;
+    const double half_width = student_t_quantile(0.975, n - 1) * standard_error;
     return {mean - half_width, mean + half_width};
 }
 

@@ -24,8 +24,8 @@ double robust_deviation(std::vector<double> values, double centre);
 /// The p-quantile, 0 < p < 1, of Student's t distribution with `degrees_of_freedom` ≥ 1.
 double student_t_quantile(double p, double degrees_of_freedom);
 
-/// Two-sided interval for the mean of normal values of unknown variance: mean ± t·s/√n. Needs two values or more.
+/// Two-sided 95 % interval for the mean of normal values of unknown variance: mean ± t·s/√n. Needs two values or more.
 /// Sessions differ by more than the samples within one do, so the fit calls this with one value a session.
-std::array<double, 2> t_interval(std::span<const double> values, double confidence = 0.95);
+std::array<double, 2> t_interval(std::span<const double> values);
 
 } // namespace crossover

@@ -157,7 +157,7 @@ int run_rank(const std::vector<std::string>& arguments) {
         if (sample.session == session) done.insert(sample.point);
     const std::size_t total = plan->expected_points() + validation->expected_points();
     std::optional<Progress> progress;
-    if (journal) progress.emplace(total - std::min(total, done.size()), stderr);
+    if (journal) progress.emplace(total - std::min(total, done.size()));
     const auto store = [&](std::span<const Trial> trials, std::span<const Sample> measured) {
         if (!journal) return;
         journal->append(measured);
