@@ -132,6 +132,22 @@ std::optional<std::array<std::uint64_t, 2>> find_range(YamlMap& map, const std::
     return range;
 }
 
+/// Where a MoE cell's one limit can say what its intervals say, it must say the same.
+template <class Limits>
+void check_onset(YamlMap& map, Pattern pattern, const Limits& limits) {
+    if (!is_moe(pattern) || limits.status != CellStatus::measured) return;
+    const auto begin = onset_begin(limits.intervals);
+    if (!begin) return;
+    const std::string key = std::string(onset_name(pattern)) + "_min_bytes";
+    if (!limits.onset && begin->min_bytes) map.get_node(key); // throws: it is missing
+    if (!limits.onset || limits.onset->min_bytes == begin->min_bytes) return;
+    const auto text = [](const std::optional<std::uint64_t>& bytes) { return bytes ? std::to_string(*bytes) : "null"; };
+    map.fail(map.get_node(key),
+             "`" + key + "` is " + text(limits.onset->min_bytes) + ", but by its intervals it is " +
+                 text(begin->min_bytes),
+             "change both alike");
+}
+
 template <class Limits>
 void parse_limits(YamlMap& map, Pattern pattern, const Names& names, Limits& limits) {
     const YAML::Node& node = map.node();
@@ -155,25 +171,7 @@ void parse_limits(YamlMap& map, Pattern pattern, const Names& names, Limits& lim
         map.fail(node, "a cell that is " + std::string(to_string(limits.status)) + " has thresholds or intervals",
                  "remove them, or write status: measured");
     check_limits(map, limits);
-}
-void check_onset(YamlMap& map, const Cell& cell) {
-    const auto rank = [](const Interval& interval) { // by rising size
-        if (interval.algorithm == algorithm::not_measured) return 2;
-        return algorithm::is_challenger(interval.algorithm) ? 1 : 0;
-    };
-    const bool says_something = is_moe(cell.key.pattern) && cell.status == CellStatus::measured;
-    if (!says_something || !std::ranges::is_sorted(cell.intervals, {}, rank)) return;
-    const auto first = std::ranges::find(cell.intervals, 1, rank);
-    const bool has_challenger = first != cell.intervals.end();
-    const std::string name(onset_name(cell.key.pattern)), key = name + "_min_bytes";
-    if (!cell.onset && has_challenger) map.get_node(key); // throws: it is missing
-    if (!cell.onset) return;
-    const auto begin = has_challenger ? std::optional(first->min_bytes) : std::nullopt;
-    if (cell.onset->min_bytes == begin) return;
-    const auto text = [](const std::optional<std::uint64_t>& bytes) { return bytes ? std::to_string(*bytes) : "null"; };
-    map.fail(map.get_node(key),
-             "`" + key + "` is " + text(cell.onset->min_bytes) + ", but by its intervals it is " + text(begin),
-             "change both alike");
+    check_onset(map, pattern, limits);
 }
 
 template void parse_limits(YamlMap& map, Pattern pattern, const Names& names, Cell& limits);

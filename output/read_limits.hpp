@@ -28,7 +28,4 @@ std::optional<std::array<std::uint64_t, 2>> find_range(YamlMap& map, const std::
 template <class Limits>
 void parse_limits(YamlMap& map, Pattern pattern, const Names& names, Limits& limits);
 
-/// Where a MoE cell's one limit can say what its intervals say, it must say the same.
-void check_onset(YamlMap& map, const Cell& cell);
-
 } // namespace crossover

@@ -146,7 +146,6 @@ Cell parse_cell(const YAML::Node& node, const std::string& file, const Names& na
         map.fail(map.get_node("world_size"), "`world_size` is " + std::to_string(cell.key.world_size),
                  "write 2 or more");
     parse_limits(map, cell.key.pattern, names, cell);
-    check_onset(map, cell);
     if (const auto range = find_range(map, "measured_bytes")) {
         cell.measured_min_bytes = (*range)[0];
         cell.measured_max_bytes = (*range)[1];

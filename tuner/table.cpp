@@ -35,6 +35,16 @@ std::optional<RangeEnds> range_ends(const std::vector<Interval>& intervals) {
     return ends;
 }
 
+std::optional<OnsetBegin> onset_begin(const std::vector<Interval>& intervals) {
+    const auto rank = [](const Interval& interval) {
+        if (interval.algorithm == algorithm::not_measured) return 2;
+        return algorithm::is_challenger(interval.algorithm) ? 1 : 0;
+    };
+    if (!std::ranges::is_sorted(intervals, {}, rank)) return std::nullopt;
+    const auto first = std::ranges::find(intervals, 1, rank);
+    return first == intervals.end() ? OnsetBegin{} : OnsetBegin{first->min_bytes};
+}
+
 namespace {
 
 /// Of a Cell or a HiddenDimRow.

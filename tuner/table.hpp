@@ -208,6 +208,13 @@ struct RangeEnds {
 };
 std::optional<RangeEnds> range_ends(const std::vector<Interval>& intervals);
 
+/// MoE: the onset's min_bytes, if one limit can say what the intervals say: by rising size baselines, challengers,
+/// not_measured. Of those, none if there is no challenger.
+struct OnsetBegin {
+    std::optional<std::uint64_t> min_bytes;
+};
+std::optional<OnsetBegin> onset_begin(const std::vector<Interval>& intervals);
+
 /// What the table says to run: the name in the interval that holds `bytes`; the baseline for a tie; `not_measured` when
 /// the cell is absent, not measured or unsupported.
 std::string_view select_algorithm(const Cell& cell, std::uint64_t bytes);

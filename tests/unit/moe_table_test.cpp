@@ -152,6 +152,26 @@ TEST_CASE("a hidden_dim with a limit of its own") {
     CHECK(cell.note.find("challengers from") != std::string::npos);
 }
 
+TEST_CASE("a hidden_dim whose samples begin late: below them the cell's baseline, and a limit that says so") {
+    Machine machine = dispatch(256 * kKiB, kNoNoise);
+    machine.hidden_dims = {4096, 7168};
+    machine.num_tokens = default_num_tokens();
+    machine.shape_factor = [](const std::string& name, const Point& point) {
+        return name == "quantize_nccl_allgather" && point.hidden_dim == 7168 ? 0.6 : 1.0;
+    };
+    std::vector<Sample> samples = measure(machine);
+    std::erase_if(samples, [](const Sample& sample) {
+        return sample.point.hidden_dim == 7168 && message_bytes(sample.point) < 100'000;
+    });
+    const Cell cell = fit_cells(samples, {}).front();
+    REQUIRE(find_row(cell, 7168) != nullptr);
+    const HiddenDimRow& row = *find_row(cell, 7168);
+    REQUIRE(row.intervals.size() == 2);
+    CHECK(row.intervals[0].algorithm == "nccl_allgather_quantize");
+    CHECK(row.onset == Onset{.min_bytes = row.intervals[1].min_bytes, .ci95 = {}, .gain_at_edge = {}});
+    CHECK(row.intervals[1].min_bytes == 7 * 16384); // its smallest sample
+}
+
 namespace {
 
 Table moe_table(const std::string& sku = "NVIDIA H200") {
@@ -205,6 +225,10 @@ TEST_CASE("table.yaml keeps it") {
               cell.onset->min_bytes = 65536;
               cell.intervals = {{0, 9999, "push"}, {10000, 65535, cell.baseline}, {65536, {}, "push"}};
           }) == "no error");
+    CHECK(error([&](Cell& cell) {
+              cell.hidden_dims = {{.hidden_dim = 4096, .onset = Onset{}, .baseline = cell.baseline}};
+              cell.hidden_dims[0].intervals = {{0, 9999, cell.baseline}, {10000, {}, "push"}};
+          }).find("is null, but by its intervals it is 10000") != std::string::npos);
 }
 
 TEST_CASE("the summary names the limit") {

@@ -97,11 +97,10 @@ HiddenDimRow row_of(const HiddenDimFit& fit, const Cell& cell) {
     } else {
         append(row.intervals, fit.own.intervals, first, std::nullopt);
     }
-    if (row.onset && ends_early(fit.own, cell)) { // what the cell says above the hidden_dim's samples
-        const auto found = std::ranges::find_if(
-            row.intervals, [](const Interval& interval) { return algorithm::is_challenger(interval.algorithm); });
-        row.onset = Onset{};
-        if (found != row.intervals.end()) row.onset->min_bytes = found->min_bytes;
+    const auto begin = row.onset ? onset_begin(row.intervals) : std::nullopt;
+    if (begin && begin->min_bytes != row.onset->min_bytes) { // what the cell says beyond the hidden_dim's samples
+        const bool of_cell = cell.onset && cell.onset->min_bytes == begin->min_bytes;
+        row.onset = of_cell ? cell.onset : Onset{.min_bytes = begin->min_bytes, .ci95 = {}, .gain_at_edge = {}};
     }
     if (row.intervals.size() > 1) row.status = CellStatus::measured; // a tie only where it was measured
     if (const auto ends = range_ends(row.intervals)) {
