@@ -19,15 +19,15 @@ std::string describe(const Cell* cell) {
 }
 
 /// Judges a change of time: `sign` is that of the change where it is beyond noise.
-Verdict judge(int sign, double lost, double limit, Verdict otherwise) {
-    if (sign > 0 && lost > limit) return Verdict::worse;
-    if (sign < 0 && -lost > limit) return Verdict::better;
+CellVerdict judge(int sign, double lost, double limit, CellVerdict otherwise) {
+    if (sign > 0 && lost > limit) return CellVerdict::worse;
+    if (sign < 0 && -lost > limit) return CellVerdict::better;
     return otherwise;
 }
 
 /// Of thresholds, or of times.
 template <class Changes>
-bool any(const Changes& changes, Verdict verdict) {
+bool any(const Changes& changes, CellVerdict verdict) {
     return std::any_of(changes.begin(), changes.end(), [&](const auto& change) { return change.verdict == verdict; });
 }
 
@@ -37,28 +37,28 @@ void excuse_oneshot(std::vector<ThresholdChange>& changes) {
     constexpr double kShare = 0.5;
     if (changes.size() != 2) return;
     ThresholdChange &oneshot = changes[0], &twoshot = changes[1];
-    const bool twoshot_grew = twoshot.verdict == Verdict::better || twoshot.verdict == Verdict::moved;
-    if (oneshot.verdict != Verdict::worse || !twoshot_grew) return;
+    const bool twoshot_grew = twoshot.verdict == CellVerdict::better || twoshot.verdict == CellVerdict::moved;
+    if (oneshot.verdict != CellVerdict::worse || !twoshot_grew) return;
     if (-twoshot.time_at_stake < kShare * oneshot.time_at_stake) return;
-    oneshot.verdict = Verdict::moved;
+    oneshot.verdict = CellVerdict::moved;
     oneshot.why += " and twoshot's grew: twoshot got faster";
 }
 
 void conclude(CellComparison& cell) {
     const auto& thresholds = cell.thresholds;
     const bool timed = !cell.times.empty();
-    const bool worse = timed ? any(cell.times, Verdict::worse) : any(thresholds, Verdict::worse);
-    const bool better = timed ? any(cell.times, Verdict::better) : any(thresholds, Verdict::better);
-    const bool moved = any(thresholds, Verdict::moved) || any(thresholds, Verdict::worse) ||
-                       any(thresholds, Verdict::better) || any(thresholds, Verdict::added);
-    cell.verdict = worse                                      ? Verdict::worse
-                   : any(thresholds, Verdict::missing)        ? Verdict::missing
-                   : any(thresholds, Verdict::not_comparable) ? Verdict::not_comparable
-                   : better                                   ? Verdict::better
-                   : moved                                    ? Verdict::moved
-                                                              : Verdict::same;
+    const bool worse = timed ? any(cell.times, CellVerdict::worse) : any(thresholds, CellVerdict::worse);
+    const bool better = timed ? any(cell.times, CellVerdict::better) : any(thresholds, CellVerdict::better);
+    const bool moved = any(thresholds, CellVerdict::moved) || any(thresholds, CellVerdict::worse) ||
+                       any(thresholds, CellVerdict::better) || any(thresholds, CellVerdict::added);
+    cell.verdict = worse                                          ? CellVerdict::worse
+                   : any(thresholds, CellVerdict::missing)        ? CellVerdict::missing
+                   : any(thresholds, CellVerdict::not_comparable) ? CellVerdict::not_comparable
+                   : better                                       ? CellVerdict::better
+                   : moved                                        ? CellVerdict::moved
+                                                                  : CellVerdict::same;
     for (const TimeChange& change : cell.times)
-        if (change.verdict != Verdict::same) cell.why.push_back(to_string(change));
+        if (change.verdict != CellVerdict::same) cell.why.push_back(to_string(change));
     for (const ThresholdChange& change : thresholds) {
         if (change.why.empty()) continue;
         const bool estimated = !timed && change.time_at_stake != 0;
@@ -98,14 +98,14 @@ Draft draft_cell(const CellKey& key, const Measured& before, const Measured& aft
     cell.key = key;
     const Cell *from = find_cell(before.table, key), *to = find_cell(after.table, key);
     if (!was_measured(from) || !was_measured(to)) {
-        if (was_measured(from)) cell.verdict = comparable ? Verdict::missing : Verdict::not_comparable;
-        if (was_measured(to)) cell.verdict = Verdict::added;
+        if (was_measured(from)) cell.verdict = comparable ? CellVerdict::missing : CellVerdict::not_comparable;
+        if (was_measured(to)) cell.verdict = CellVerdict::added;
         if (was_measured(from) || was_measured(to) || describe(from) != describe(to))
             cell.why.push_back("OLD: " + describe(from) + "; NEW: " + describe(to));
         return draft;
     }
     if (!comparable) {
-        cell.verdict = Verdict::not_comparable;
+        cell.verdict = CellVerdict::not_comparable;
         return draft;
     }
 
@@ -148,8 +148,8 @@ void judge_thresholds(std::vector<Draft>& drafts, double limit, double false_ala
         for (std::size_t i = 0; i < draft.limit_shifts.size(); ++i) {
             if (!draft.limit_shifts[i]) continue;
             ThresholdChange& change = draft.cell.thresholds[i];
-            if (*sign != 0) change.verdict = judge(*sign, change.time_at_stake, limit, Verdict::moved);
-            if (change.verdict == Verdict::same) change.why.clear();
+            if (*sign != 0) change.verdict = judge(*sign, change.time_at_stake, limit, CellVerdict::moved);
+            if (change.verdict == CellVerdict::same) change.why.clear();
             ++sign;
         }
         excuse_oneshot(draft.cell.thresholds);
@@ -161,7 +161,7 @@ void judge_thresholds(std::vector<Draft>& drafts, double limit, double false_ala
 bool is_luck_of_the_fit(const TimeShift& time, const CellComparison& cell) {
     return time.shift.kind == static_cast<int>(TimeKind::dispatched_anew) &&
            std::all_of(cell.thresholds.begin(), cell.thresholds.end(),
-                       [](const ThresholdChange& change) { return change.verdict == Verdict::same; });
+                       [](const ThresholdChange& change) { return change.verdict == CellVerdict::same; });
 }
 
 /// Where the times around a crossover leave open whether the algorithm got slower or faster, but its threshold moved
@@ -171,7 +171,7 @@ int threshold_sign(const TimeShift& time, const CellComparison& cell) {
         const TimeKind kind =
             change.algorithm == algorithm::oneshot ? TimeKind::oneshot_around : TimeKind::twoshot_around;
         if (time.shift.kind != static_cast<int>(kind)) continue;
-        return change.verdict == Verdict::worse ? 1 : change.verdict == Verdict::better ? -1 : 0;
+        return change.verdict == CellVerdict::worse ? 1 : change.verdict == CellVerdict::better ? -1 : 0;
     }
     return 0;
 }
@@ -193,18 +193,18 @@ void judge_times(std::vector<Draft>& drafts, Comparison& result, double false_al
     const Beyond beyond = beyond_noise(shifts(groups), shifts(machine), false_alarms);
     for (std::size_t i = 0; i < machine.size(); ++i) {
         TimeChange& change = machine[i].change;
-        change.verdict = judge(beyond.machine[i], change.lost, result.max_regression, Verdict::same);
+        change.verdict = judge(beyond.machine[i], change.lost, result.max_regression, CellVerdict::same);
         result.machine_wide.push_back(change);
     }
     auto sign = beyond.cells.begin();
     for (Draft& draft : drafts)
         for (TimeShift& time : draft.times) {
             const int confirmed = *sign != 0 ? *sign : threshold_sign(time, draft.cell);
-            const Verdict verdict = judge(confirmed, time.change.lost, result.max_regression, Verdict::same);
+            const CellVerdict verdict = judge(confirmed, time.change.lost, result.max_regression, CellVerdict::same);
             ++sign;
             if (!is_luck_of_the_fit(time, draft.cell))
                 time.change.verdict = verdict;
-            else if (verdict != Verdict::same)
+            else if (verdict != CellVerdict::same)
                 draft.cell.why.push_back(to_string(time.change) + ", within the thresholds' intervals");
             draft.cell.times.push_back(time.change);
         }
@@ -221,7 +221,7 @@ bool Comparison::comparable() const {
     return std::none_of(differences.begin(), differences.end(), [](const Difference& d) { return d.blocks; });
 }
 
-int Comparison::count(Verdict verdict) const {
+int Comparison::count(CellVerdict verdict) const {
     return static_cast<int>(
         std::count_if(cells.begin(), cells.end(), [&](const auto& cell) { return cell.verdict == verdict; }));
 }
@@ -231,12 +231,12 @@ bool Comparison::compared() const {
 }
 
 bool Comparison::fails(const CellComparison& cell) const {
-    return cell.verdict == Verdict::worse || cell.verdict == Verdict::missing ||
-           (strict && cell.verdict == Verdict::not_comparable);
+    return cell.verdict == CellVerdict::worse || cell.verdict == CellVerdict::missing ||
+           (strict && cell.verdict == CellVerdict::not_comparable);
 }
 
 bool Comparison::fails() const {
-    return !compared() || any(machine_wide, Verdict::worse) ||
+    return !compared() || any(machine_wide, CellVerdict::worse) ||
            std::any_of(cells.begin(), cells.end(), [&](const auto& cell) { return fails(cell); });
 }
 
@@ -264,8 +264,8 @@ Comparison compare(const Measured& before, const Measured& after, const CompareO
     judge_times(drafts, result, false_alarms);
     for (Draft& draft : drafts) {
         if (draft.to_be_judged) conclude(draft.cell);
-        draft.cell.compared = draft.to_be_judged && draft.cell.verdict != Verdict::not_comparable;
-        if (draft.cell.verdict == Verdict::worse && draft.cell.times.empty())
+        draft.cell.compared = draft.to_be_judged && draft.cell.verdict != CellVerdict::not_comparable;
+        if (draft.cell.verdict == CellVerdict::worse && draft.cell.times.empty())
             result.caveat = "From the tables alone: a fused algorithm got slower or its rival faster; samples of both "
                             "sides would tell.";
         result.cells.push_back(std::move(draft.cell));

@@ -26,16 +26,16 @@ namespace crossover {
 /// `same`: no change beyond noise. `moved`: a threshold moved beyond noise, but no time to speak of is lost or won.
 /// `better`, `worse`: more than the limit is won or lost. `missing`: measured in OLD, not in NEW. `not_comparable`:
 /// what OLD and NEW measured differs, or only one says what happens in the range in question.
-enum class Verdict : std::uint8_t { same, moved, better, worse, added, missing, not_comparable };
+enum class CellVerdict : std::uint8_t { same, moved, better, worse, added, missing, not_comparable };
 /// As printed, and in the order in which they are counted.
-inline constexpr std::array kVerdicts{Named<Verdict>{Verdict::same, "same"},
-                                      Named<Verdict>{Verdict::moved, "moved"},
-                                      Named<Verdict>{Verdict::better, "better"},
-                                      Named<Verdict>{Verdict::worse, "worse"},
-                                      Named<Verdict>{Verdict::added, "new"},
-                                      Named<Verdict>{Verdict::missing, "missing"},
-                                      Named<Verdict>{Verdict::not_comparable, "not comparable"}};
-constexpr std::string_view to_string(Verdict verdict) { return detail::name_in(kVerdicts, verdict); }
+inline constexpr std::array kCellVerdicts{Named<CellVerdict>{CellVerdict::same, "same"},
+                                          Named<CellVerdict>{CellVerdict::moved, "moved"},
+                                          Named<CellVerdict>{CellVerdict::better, "better"},
+                                          Named<CellVerdict>{CellVerdict::worse, "worse"},
+                                          Named<CellVerdict>{CellVerdict::added, "new"},
+                                          Named<CellVerdict>{CellVerdict::missing, "missing"},
+                                          Named<CellVerdict>{CellVerdict::not_comparable, "not comparable"}};
+constexpr std::string_view to_string(CellVerdict verdict) { return detail::name_in(kCellVerdicts, verdict); }
 
 /// A table, and its samples if there are any.
 struct Measured {
@@ -59,17 +59,17 @@ struct CompareOptions {
 struct ThresholdChange {
     std::string_view algorithm; // oneshot, twoshot, or of a MoE cell: baseline
     std::optional<Threshold> before, after;
-    Verdict verdict = Verdict::same; // from the tables alone
-    double octaves = 0;              // log2(NEW / OLD)
-    double time_at_stake = 0;        // fraction; > 0 = lost: by how much the two curves shifted against each other
-    std::string why;                 // one line; empty for `same`
+    CellVerdict verdict = CellVerdict::same; // from the tables alone
+    double octaves = 0;                      // log2(NEW / OLD)
+    double time_at_stake = 0; // fraction; > 0 = lost: by how much the two curves shifted against each other
+    std::string why;          // one line; empty for `same`
 };
 
 /// Time of a group of calls in NEW against OLD.
 struct TimeChange {
     std::string what; // "oneshot within a factor of 4 of its crossovers"
     int points = 0;
-    Verdict verdict = Verdict::same;
+    CellVerdict verdict = CellVerdict::same;
     double lost = 0;              // NEW ÷ OLD − 1
     std::array<double, 2> ci95{}; // of `lost`, from the spread between sessions
 };
@@ -79,7 +79,7 @@ std::string to_string(const TimeChange& change);
 
 struct CellComparison {
     CellKey key;
-    Verdict verdict = Verdict::same;
+    CellVerdict verdict = CellVerdict::same;
     std::vector<ThresholdChange> thresholds;
     std::vector<TimeChange> times;   // empty without samples
     int common_points = 0;           // points at which both sides timed what their tables choose
@@ -110,7 +110,7 @@ struct Comparison {
     std::vector<CellComparison> cells;    // by key; every key of OLD and NEW
 
     bool comparable() const; // no difference blocks
-    int count(Verdict verdict) const;
+    int count(CellVerdict verdict) const;
     bool compared() const; // any cell
     /// `worse` and `missing`, and under --strict `not_comparable`.
     bool fails(const CellComparison& cell) const;

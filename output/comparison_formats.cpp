@@ -33,15 +33,15 @@ std::string time_text(const CellComparison& cell) {
     if (cell.time_lost) return percent(*cell.time_lost) + " at " + std::to_string(cell.common_points) + " points";
     double stake = 0;
     for (const ThresholdChange& change : cell.thresholds)
-        if (change.verdict != Verdict::same && std::abs(change.time_at_stake) > std::abs(stake))
+        if (change.verdict != CellVerdict::same && std::abs(change.time_at_stake) > std::abs(stake))
             stake = change.time_at_stake;
     return stake == 0 ? "–" : "about " + percent(stake) + " between the limits";
 }
 
 std::vector<const CellComparison*> by_urgency(const Comparison& comparison) {
-    using enum Verdict;
+    using enum CellVerdict;
     std::vector<const CellComparison*> cells;
-    for (const Verdict verdict : std::array{worse, missing, not_comparable, better, moved, added, same})
+    for (const CellVerdict verdict : std::array{worse, missing, not_comparable, better, moved, added, same})
         for (const CellComparison& cell : comparison.cells)
             if (cell.verdict == verdict) cells.push_back(&cell);
     return cells;
@@ -51,7 +51,7 @@ std::vector<const CellComparison*> by_urgency(const Comparison& comparison) {
 std::string counts_text(const Comparison& comparison) {
     std::string text = std::to_string(comparison.cells.size()) + " cells";
     const char* separator = ": ";
-    for (const auto& [verdict, name] : kVerdicts)
+    for (const auto& [verdict, name] : kCellVerdicts)
         if (const int count = comparison.count(verdict); count > 0) {
             text.append(separator).append(std::to_string(count)).append(" ").append(name);
             separator = ", ";
@@ -83,7 +83,7 @@ std::string difference_text(const Difference& difference) {
 std::vector<const TimeChange*> machine_changes(const Comparison& comparison) {
     std::vector<const TimeChange*> changes;
     for (const TimeChange& change : comparison.machine_wide)
-        if (change.verdict != Verdict::same) changes.push_back(&change);
+        if (change.verdict != CellVerdict::same) changes.push_back(&change);
     return changes;
 }
 
@@ -174,7 +174,7 @@ std::string compare_text(const Comparison& comparison) {
         verdict.resize(kVerdictWidth, ' ');
         out += verdict + to_string(cell->key) + "\n";
         const auto detail = [&](const std::string& line) { out += std::string(kVerdictWidth + 2, ' ') + line + "\n"; };
-        if (cell->verdict != Verdict::same)
+        if (cell->verdict != CellVerdict::same)
             for (const ThresholdChange& change : cell->thresholds)
                 detail(std::string(change.algorithm) + " max " + change_text(change));
         if (cell->time_lost) detail("time " + time_text(*cell));
@@ -225,7 +225,8 @@ std::string compare_json(const Comparison& comparison) {
     for (const Difference& difference : comparison.differences)
         document["differences"].push_back(text_node(difference_text(difference)));
     YAML::Node counts(YAML::NodeType::Map);
-    for (const auto& [verdict, name] : kVerdicts) counts[std::string(name)] = number_node(comparison.count(verdict));
+    for (const auto& [verdict, name] : kCellVerdicts)
+        counts[std::string(name)] = number_node(comparison.count(verdict));
     document["counts"] = counts;
     document["caveat"] = text_node(comparison.caveat);
     document["all_cells"] = to_node(comparison.machine_wide);
@@ -261,15 +262,15 @@ std::string compare_junit(const Comparison& comparison) {
     }
     if (!comparison.compared()) add("any cell", "not compared", counts_text(comparison), true, false);
     for (const TimeChange* change : machine_changes(comparison))
-        add("all cells", std::string(to_string(change->verdict)), to_string(*change), change->verdict == Verdict::worse,
-            false);
+        add("all cells", std::string(to_string(change->verdict)), to_string(*change),
+            change->verdict == CellVerdict::worse, false);
     for (const CellComparison& cell : comparison.cells) {
         std::vector<std::string> lines = cell.why;
         if (cell.time_lost) lines.insert(lines.begin(), "time " + time_text(cell));
         for (auto change = cell.thresholds.rbegin(); change != cell.thresholds.rend(); ++change)
             lines.insert(lines.begin(), std::string(change->algorithm) + " max " + change_text(*change));
         add(to_string(cell.key), std::string(to_string(cell.verdict)), joined(lines, "; "), comparison.fails(cell),
-            cell.verdict == Verdict::not_comparable);
+            cell.verdict == CellVerdict::not_comparable);
     }
     const std::string totals = "tests=\"" + std::to_string(tests) + "\" failures=\"" + std::to_string(failures) +
                                "\" errors=\"0\" skipped=\"" + std::to_string(skipped) + "\"";

@@ -112,11 +112,11 @@ bool only_bounded(ThresholdChange& change, const Crossing& from, const Crossing&
     const std::string name(change.algorithm);
     const double moved = change.octaves;
     if (to.kind == Kind::at_or_above && moved < 0) {
-        change.verdict = Verdict::not_comparable;
+        change.verdict = CellVerdict::not_comparable;
         change.why = "NEW is measured up to " + human_bytes(change.after->max_bytes) + " only, where " + name +
                      " still wins; OLD's limit is " + human_bytes(change.before->max_bytes);
     } else if (to.kind == Kind::at_or_below && moved > 0) {
-        change.verdict = Verdict::not_comparable;
+        change.verdict = CellVerdict::not_comparable;
         change.why = name + " wins nowhere in NEW, which is measured above OLD's limit of " +
                      human_bytes(change.before->max_bytes) + " only";
     } else if (from.kind == Kind::at_or_above && moved >= 0) {
@@ -140,7 +140,7 @@ LimitShift limit_shift(std::string_view algorithm, const Cell& before, const Cel
     change.after = limit_of(after, before, algorithm);
     if (!change.before || !change.after) {
         if (!change.before && !change.after) return result;
-        change.verdict = change.before ? Verdict::missing : Verdict::added;
+        change.verdict = change.before ? CellVerdict::missing : CellVerdict::added;
         change.why = std::string(algorithm) + (change.before ? " is not measured any more" : " is measured now");
         return result;
     }

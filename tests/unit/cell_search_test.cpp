@@ -54,9 +54,13 @@ TEST_CASE("a coarse look, then the middle of where the fastest changes or leads 
     CHECK(asked({10, 10, 10}).empty());
     CHECK(asked({14, 18, 18}) == trials_at(points_of({2, 8}))); // 10.5 % are less than 15 % an octave, 36 % are not
     CHECK(asked({10, 14, 14}).empty());
-    // Where it changes, unless both lead by less than twice the guard band: nothing could be lost in between.
     CHECK(asked({10, 10, 20.2}) == trials_at(points_of({8})));
     CHECK(asked({10, 19.8, 30}) == trials_at(points_of({2, 8})));
+    CHECK(asked({19.8, 20.2, 30}) == trials_at(points_of({2, 8}))); // curves may part and meet again in between
+    Asker neighbours(points_of({1, 2, 4}));
+    for (const auto& [count, us] : {std::pair(1, 19.8), std::pair(2, 20.2), std::pair(4, 20.2)})
+        add(neighbours.samples, 0, point(count), against(us));
+    CHECK(neighbours.wanted(0).empty());
 }
 
 TEST_CASE("brackets are halved with hidden_dims that were seen little, where these have a size near the middle") {

@@ -24,10 +24,10 @@ TEST_CASE("a cell that is gone is missing, but from another machine's table ther
     const Table before = table_of(test::measured_cell(8, 128 << 10, 16 << 20));
     Table after = before;
     after.cells.clear();
-    CHECK(compare_tables(before, after).cells.front().verdict == Verdict::missing);
+    CHECK(compare_tables(before, after).cells.front().verdict == CellVerdict::missing);
     CHECK(compare_tables(before, after).fails());
     after.fingerprint.sku = "NVIDIA B200";
-    CHECK(compare_tables(before, after).cells.front().verdict == Verdict::not_comparable);
+    CHECK(compare_tables(before, after).cells.front().verdict == CellVerdict::not_comparable);
     CHECK_FALSE(compare_tables(before, after).compared());
 }
 
@@ -35,7 +35,7 @@ TEST_CASE("cells that neither table measured are the same, and compare nothing")
     Cell unknown;
     unknown.key = {.world_size = 8};
     const Comparison comparison = compare_tables(table_of(unknown), table_of(unknown));
-    CHECK(comparison.count(Verdict::same) == 1);
+    CHECK(comparison.count(CellVerdict::same) == 1);
     CHECK(comparison.fails());
     CHECK(compare_text(comparison).find("NOT COMPARED: 1 cells: 1 same") != std::string::npos);
 }
@@ -67,6 +67,6 @@ TEST_CASE("an interval that reaches the largest size tells the spread by its low
     const auto verdict = [&](std::uint64_t before, std::uint64_t after) {
         return compare_tables(open_above(before << 10), open_above(after << 10)).cells.front().verdict;
     };
-    CHECK(verdict(16384, 15200) == Verdict::same);
-    CHECK(verdict(16384, 14000) == Verdict::worse);
+    CHECK(verdict(16384, 15200) == CellVerdict::same);
+    CHECK(verdict(16384, 14000) == CellVerdict::worse);
 }

@@ -65,14 +65,14 @@ const TimeChange& time_of(const Comparison& comparison, const std::string& words
 TEST_CASE("a slower oneshot is found, and by how much") {
     const Comparison comparison = compare(measure({}), measure({.oneshot = 1.05, .seed = 2}), {});
     CHECK(comparison.fails());
-    CHECK(comparison.cells[0].verdict == Verdict::worse);
+    CHECK(comparison.cells[0].verdict == CellVerdict::worse);
     const TimeChange& around = time_of(comparison, "oneshot within a factor of 4");
-    CHECK(around.verdict == Verdict::worse);
+    CHECK(around.verdict == CellVerdict::worse);
     CHECK(around.lost == doctest::Approx(0.05).epsilon(0.2));
     CHECK(around.ci95[0] < 0.05);
     CHECK(around.ci95[1] > 0.05);
-    CHECK(time_of(comparison, "twoshot within").verdict == Verdict::same);
-    CHECK(time_of(comparison, "unfused").verdict == Verdict::same);
+    CHECK(time_of(comparison, "twoshot within").verdict == CellVerdict::same);
+    CHECK(time_of(comparison, "unfused").verdict == CellVerdict::same);
     // Below the crossover all of it is lost, above nothing.
     CHECK(*comparison.cells[0].time_lost > 0.005);
     CHECK(*comparison.cells[0].time_lost < 0.05);
@@ -85,22 +85,22 @@ TEST_CASE("improvements do not fail, whatever they do to the thresholds") {
                            Rig{.baseline = 0.85, .seed = 4}, Rig{.oneshot = 0.8, .twoshot = 0.8, .baseline = 0.8}}) {
         const Comparison comparison = compare(before, measure(rig), {});
         CHECK_FALSE(comparison.fails());
-        CHECK(comparison.cells[0].verdict == Verdict::better);
+        CHECK(comparison.cells[0].verdict == CellVerdict::better);
         CHECK(*comparison.cells[0].time_lost < 0);
         CHECK(comparison.caveat.empty());
     }
     // What the tables alone cannot tell: the fused range shrinks for a faster baseline, too.
     const Comparison tables =
         compare(without_samples(before), without_samples(measure({.baseline = 0.85, .seed = 4})), {});
-    CHECK(tables.cells[0].verdict == Verdict::worse);
+    CHECK(tables.cells[0].verdict == CellVerdict::worse);
     CHECK(tables.caveat.find("or its rival faster") != std::string::npos);
 }
 
 TEST_CASE("a slower baseline is a regression where it is used") {
     const Comparison comparison = compare(measure({}), measure({.baseline = 1.06, .seed = 2}), {});
     CHECK(comparison.fails());
-    CHECK(time_of(comparison, "where OLD uses an unfused").verdict == Verdict::worse);
-    CHECK(time_of(comparison, "where OLD uses oneshot").verdict == Verdict::same);
+    CHECK(time_of(comparison, "where OLD uses an unfused").verdict == CellVerdict::worse);
+    CHECK(time_of(comparison, "where OLD uses oneshot").verdict == CellVerdict::same);
 }
 
 TEST_CASE("the limit is the user's") {
@@ -118,8 +118,8 @@ TEST_CASE("a table edited by hand is judged by the samples") {
     cell.intervals[0].max_bytes = 2 << 20;
     cell.intervals[1].min_bytes = (2 << 20) + 1;
     const Comparison comparison = compare(before, edited, {});
-    CHECK(comparison.cells[0].verdict == Verdict::worse);
-    CHECK(time_of(comparison, "NEW's samples as NEW dispatches them").verdict == Verdict::worse);
+    CHECK(comparison.cells[0].verdict == CellVerdict::worse);
+    CHECK(time_of(comparison, "NEW's samples as NEW dispatches them").verdict == CellVerdict::worse);
     CHECK_FALSE(compare(edited, before, {}).fails());
 }
 
@@ -152,7 +152,7 @@ TEST_CASE("samples of other cells than the tables' leave the tables to decide") 
     Measured before = measure({}), after = measure({.seed = 2});
     for (Sample& sample : after.samples) sample.point.cell.quant = Quant::fp8;
     const Comparison comparison = compare(before, after, {});
-    CHECK(comparison.cells[0].verdict == Verdict::same);
+    CHECK(comparison.cells[0].verdict == CellVerdict::same);
     CHECK(comparison.cells[0].times.empty());
     CHECK_FALSE(comparison.cells[0].time_lost.has_value());
 }
@@ -163,12 +163,12 @@ TEST_CASE("on a noisy machine all cells together show what none does") {
     slow.oneshot = 1.06;
     slow.seed = 2;
     const Comparison comparison = compare(measure(noisy), measure(slow), {});
-    CHECK(comparison.count(Verdict::worse) == 0);
+    CHECK(comparison.count(CellVerdict::worse) == 0);
     const auto& all = comparison.machine_wide;
     const auto found = std::find_if(
         all.begin(), all.end(), [](const TimeChange& change) { return change.what.rfind("oneshot within", 0) == 0; });
     REQUIRE(found != all.end());
-    CHECK(found->verdict == Verdict::worse);
+    CHECK(found->verdict == CellVerdict::worse);
     CHECK(found->lost == doctest::Approx(0.06).epsilon(0.3));
     CHECK(comparison.fails());
     CHECK(compare_text(comparison).find("worse over all cells: oneshot within") != std::string::npos);
@@ -189,7 +189,7 @@ TEST_CASE("a threshold that is off within its interval is told, not failed") {
     cell.intervals[1].min_bytes = off + 1;
     const Comparison comparison = compare(before, unlucky, {});
     CHECK_FALSE(comparison.fails());
-    CHECK(comparison.cells[0].verdict == Verdict::same);
+    CHECK(comparison.cells[0].verdict == CellVerdict::same);
     REQUIRE_FALSE(comparison.cells[0].why.empty());
     CHECK(comparison.cells[0].why.back().find("within the thresholds' intervals") != std::string::npos);
 }

@@ -35,12 +35,13 @@ Comparison compare_tables(const Table& before, const Table& after, const Compare
 }
 
 /// The verdict on the only cell, and whether it fails: a comparison of nothing does.
-Verdict verdict(const Cell& before, const Cell& after, const CompareOptions& options = {}) {
+CellVerdict verdict(const Cell& before, const Cell& after, const CompareOptions& options = {}) {
     const Comparison comparison = compare_tables(table_of({before}), table_of({after}), options);
     REQUIRE(comparison.cells.size() == 1);
-    const Verdict verdict = comparison.cells[0].verdict;
-    CHECK(comparison.fails() == (verdict == Verdict::worse || verdict == Verdict::missing || !comparison.compared()));
-    CHECK(!(comparison.compared() && verdict == Verdict::not_comparable));
+    const CellVerdict verdict = comparison.cells[0].verdict;
+    CHECK(comparison.fails() ==
+          (verdict == CellVerdict::worse || verdict == CellVerdict::missing || !comparison.compared()));
+    CHECK(!(comparison.compared() && verdict == CellVerdict::not_comparable));
     return verdict;
 }
 
@@ -55,7 +56,7 @@ TEST_CASE("a table compared with itself is the same in every state a cell can ha
     const Table table = test::every_state();
     const Comparison comparison = compare_tables(table, table);
     CHECK(comparison.cells.size() == table.cells.size());
-    CHECK(comparison.count(Verdict::same) == static_cast<int>(table.cells.size()));
+    CHECK(comparison.count(CellVerdict::same) == static_cast<int>(table.cells.size()));
     CHECK(comparison.differences.empty());
     CHECK_FALSE(comparison.fails());
     for (const CellComparison& cell : comparison.cells) CHECK_MESSAGE(cell.why.empty(), to_string(cell.key));
@@ -65,13 +66,13 @@ TEST_CASE("rows of single hidden_dims that come or go are told") {
     Cell rows = steep_cell();
     rows.hidden_dims = {{.hidden_dim = 2048, .status = CellStatus::tie, .baseline = "nccl_fused_norm"}};
     const Comparison comparison = compare_tables(table_of({rows}), table_of({steep_cell()}));
-    CHECK(comparison.cells[0].verdict == Verdict::same);
+    CHECK(comparison.cells[0].verdict == CellVerdict::same);
     CHECK(says(comparison.cells[0], "hidden dims with limits of their own: 2048 → none"));
 }
 
 TEST_CASE("a threshold that moved within its interval is the same") {
-    CHECK(verdict(steep_cell(), steep_cell(124 * kKiB)) == Verdict::same);
-    CHECK(verdict(steep_cell(), steep_cell(132 * kKiB)) == Verdict::same);
+    CHECK(verdict(steep_cell(), steep_cell(124 * kKiB)) == CellVerdict::same);
+    CHECK(verdict(steep_cell(), steep_cell(132 * kKiB)) == CellVerdict::same);
 }
 
 TEST_CASE("an interval that reaches the end of the sizes tells the spread by its other half") {
@@ -80,21 +81,21 @@ TEST_CASE("an interval that reaches the end of the sizes tells the spread by its
         (*cell.oneshot->ci95)[0] = 0; // perhaps never
         return cell;
     };
-    CHECK(verdict(open_below(128 * kKiB), open_below(119 * kKiB)) == Verdict::same);
-    CHECK(verdict(open_below(128 * kKiB), open_below(112 * kKiB)) == Verdict::worse);
+    CHECK(verdict(open_below(128 * kKiB), open_below(119 * kKiB)) == CellVerdict::same);
+    CHECK(verdict(open_below(128 * kKiB), open_below(112 * kKiB)) == CellVerdict::worse);
 }
 
 TEST_CASE("beyond the intervals, the time at stake decides") {
-    CHECK(verdict(steep_cell(), steep_cell(96 * kKiB)) == Verdict::worse);
-    CHECK(verdict(steep_cell(), steep_cell(128 * kKiB, 10 * kMiB)) == Verdict::worse);
-    CHECK(verdict(steep_cell(), steep_cell(176 * kKiB)) == Verdict::better);
+    CHECK(verdict(steep_cell(), steep_cell(96 * kKiB)) == CellVerdict::worse);
+    CHECK(verdict(steep_cell(), steep_cell(128 * kKiB, 10 * kMiB)) == CellVerdict::worse);
+    CHECK(verdict(steep_cell(), steep_cell(176 * kKiB)) == CellVerdict::better);
     // 0.42 octaves at 2 × 15 % an octave are 13 %: under a limit of 20 % the same move costs too little.
-    CHECK(verdict(steep_cell(), steep_cell(96 * kKiB), {.max_regression = 0.2}) == Verdict::moved);
+    CHECK(verdict(steep_cell(), steep_cell(96 * kKiB), {.max_regression = 0.2}) == CellVerdict::moved);
 
     Cell flat = steep_cell(), flat_after = steep_cell(64 * kKiB);
     flat.oneshot->gain_at_edge = flat_after.oneshot->gain_at_edge = 0.002;
-    CHECK(verdict(flat, flat_after) == Verdict::moved); // an octave costs 0.4 %
-    CHECK(verdict(flat_after, flat) == Verdict::moved);
+    CHECK(verdict(flat, flat_after) == CellVerdict::moved); // an octave costs 0.4 %
+    CHECK(verdict(flat_after, flat) == CellVerdict::moved);
 }
 
 TEST_CASE("the estimate is the slope at the edges times the distance") {
@@ -103,13 +104,13 @@ TEST_CASE("the estimate is the slope at the edges times the distance") {
     CHECK(change.algorithm == algorithm::oneshot);
     CHECK(change.octaves == doctest::Approx(std::log2(96.0 / 128)));
     CHECK(change.time_at_stake == doctest::Approx(std::exp(2 * std::log(1.15) * std::log2(128.0 / 96)) - 1));
-    CHECK(comparison.cells[0].thresholds[1].verdict == Verdict::same);
+    CHECK(comparison.cells[0].thresholds[1].verdict == CellVerdict::same);
 }
 
 TEST_CASE("a faster twoshot takes oneshot's sizes: no regression") {
     const Comparison comparison =
         compare_tables(table_of({steep_cell()}), table_of({steep_cell(96 * kKiB, 24 * kMiB)}));
-    CHECK(comparison.cells[0].verdict == Verdict::better);
+    CHECK(comparison.cells[0].verdict == CellVerdict::better);
     CHECK(says(comparison.cells[0], "twoshot got faster"));
     CHECK_FALSE(comparison.fails());
 }
@@ -120,9 +121,9 @@ TEST_CASE("without intervals a step of the ladder is noise, two are not") {
         cell.oneshot->ci95.reset();
         return cell;
     };
-    CHECK(verdict(bare(128 * kKiB), bare(64 * kKiB)) == Verdict::same);
-    CHECK(verdict(bare(128 * kKiB), bare(32 * kKiB)) == Verdict::worse);
-    CHECK(verdict(bare(32 * kKiB), bare(128 * kKiB)) == Verdict::better);
+    CHECK(verdict(bare(128 * kKiB), bare(64 * kKiB)) == CellVerdict::same);
+    CHECK(verdict(bare(128 * kKiB), bare(32 * kKiB)) == CellVerdict::worse);
+    CHECK(verdict(bare(32 * kKiB), bare(128 * kKiB)) == CellVerdict::better);
 }
 
 TEST_CASE("a threshold edited by hand is not protected by the interval left beside it") {
@@ -131,7 +132,7 @@ TEST_CASE("a threshold edited by hand is not protected by the interval left besi
         edited.oneshot->max_bytes = edited_to;
         edited.intervals[0].max_bytes = edited_to;
         edited.intervals[1].min_bytes = edited_to + 1;
-        CHECK(verdict(steep_cell(), edited) == Verdict::worse);
+        CHECK(verdict(steep_cell(), edited) == CellVerdict::worse);
     }
 }
 
@@ -154,9 +155,9 @@ TEST_CASE("never and tie are places, too") {
     Cell never = steep_cell(0);
     never.oneshot->ci95.reset();
     never.oneshot->gain_at_edge.reset();
-    CHECK(verdict(steep_cell(), never) == Verdict::worse);
-    CHECK(verdict(never, steep_cell()) == Verdict::better);
-    CHECK(verdict(never, never) == Verdict::same);
+    CHECK(verdict(steep_cell(), never) == CellVerdict::worse);
+    CHECK(verdict(never, steep_cell()) == CellVerdict::better);
+    CHECK(verdict(never, never) == CellVerdict::same);
 
     Cell tie;
     tie.key = steep_cell().key;
@@ -164,11 +165,11 @@ TEST_CASE("never and tie are places, too") {
     tie.baseline = algorithm::nccl_separate;
     tie.measured_min_bytes = 4096;
     tie.measured_max_bytes = 64 * kMiB;
-    CHECK(verdict(steep_cell(), tie) == Verdict::worse);
-    CHECK(verdict(tie, steep_cell()) == Verdict::better);
+    CHECK(verdict(steep_cell(), tie) == CellVerdict::worse);
+    CHECK(verdict(tie, steep_cell()) == CellVerdict::better);
     Cell flat = steep_cell();
     for (auto* limit : {&flat.oneshot, &flat.twoshot}) (*limit)->gain_at_edge = 0.003;
-    CHECK(verdict(flat, tie) == Verdict::moved);
+    CHECK(verdict(flat, tie) == CellVerdict::moved);
 }
 
 TEST_CASE("what was measured and is not any more is missing; what appears is new") {
@@ -177,47 +178,47 @@ TEST_CASE("what was measured and is not any more is missing; what appears is new
     Cell unsupported = unmeasured;
     unsupported.status = CellStatus::unsupported;
     unsupported.note = "no peer access";
-    CHECK(verdict(steep_cell(), unmeasured) == Verdict::missing);
-    CHECK(verdict(steep_cell(), unsupported) == Verdict::missing);
-    CHECK(verdict(unmeasured, steep_cell()) == Verdict::added);
-    CHECK(verdict(unmeasured, unsupported) == Verdict::same);
+    CHECK(verdict(steep_cell(), unmeasured) == CellVerdict::missing);
+    CHECK(verdict(steep_cell(), unsupported) == CellVerdict::missing);
+    CHECK(verdict(unmeasured, steep_cell()) == CellVerdict::added);
+    CHECK(verdict(unmeasured, unsupported) == CellVerdict::same);
 
     Cell other = steep_cell();
     other.key.quant = Quant::fp8;
     const Comparison comparison = compare_tables(table_of({steep_cell()}), table_of({other}));
     REQUIRE(comparison.cells.size() == 2); // neither key is skipped
-    CHECK(comparison.cells[0].verdict == Verdict::missing);
-    CHECK(comparison.cells[1].verdict == Verdict::added);
+    CHECK(comparison.cells[0].verdict == CellVerdict::missing);
+    CHECK(comparison.cells[1].verdict == CellVerdict::added);
     CHECK(says(comparison.cells[0], "absent"));
     CHECK(comparison.fails());
-    CHECK(to_string(Verdict::added) == "new");
+    CHECK(to_string(CellVerdict::added) == "new");
 
     Cell without_twoshot = steep_cell();
     without_twoshot.twoshot.reset();
-    CHECK(verdict(steep_cell(), without_twoshot) == Verdict::missing);
-    CHECK(verdict(without_twoshot, steep_cell()) == Verdict::moved);
-    CHECK(verdict(without_twoshot, without_twoshot) == Verdict::same);
+    CHECK(verdict(steep_cell(), without_twoshot) == CellVerdict::missing);
+    CHECK(verdict(without_twoshot, steep_cell()) == CellVerdict::moved);
+    CHECK(verdict(without_twoshot, without_twoshot) == CellVerdict::same);
 }
 
 TEST_CASE("what one side did not measure far enough cannot be compared") {
     Cell ended = steep_cell(128 * kKiB, 4 * kMiB);
     ended.twoshot = Threshold{4 * kMiB, std::nullopt, LimitedBy::range, 0.3};
     ended.measured_max_bytes = 4 * kMiB;
-    CHECK(verdict(steep_cell(), ended) == Verdict::not_comparable);
+    CHECK(verdict(steep_cell(), ended) == CellVerdict::not_comparable);
     // Beside a cell that can be compared it fails only if strict.
     const Cell other = test::measured_cell(4, 128 * kKiB, 16 * kMiB);
     CHECK_FALSE(compare_tables(table_of({other, steep_cell()}), table_of({other, ended})).fails());
     CHECK(compare_tables(table_of({other, steep_cell()}), table_of({other, ended}), {.strict = true}).fails());
-    CHECK(verdict(ended, steep_cell()) == Verdict::same); // consistent, and known further
-    CHECK(verdict(ended, steep_cell(128 * kKiB, 2 * kMiB)) == Verdict::worse);
+    CHECK(verdict(ended, steep_cell()) == CellVerdict::same); // consistent, and known further
+    CHECK(verdict(ended, steep_cell(128 * kKiB, 2 * kMiB)) == CellVerdict::worse);
     Cell barely = steep_cell(128 * kKiB, 3600 * kKiB); // a tenth of an octave less, but of a gain of 30 %
     barely.twoshot->gain_at_edge = 0.001;
     barely.twoshot->ci95 = {3599 * kKiB, 3601 * kKiB};
-    CHECK(verdict(ended, barely) == Verdict::worse);
+    CHECK(verdict(ended, barely) == CellVerdict::worse);
     // Something else in the cell can still be told.
     Cell worse = ended;
     worse.oneshot = steep_cell(64 * kKiB).oneshot;
-    CHECK(verdict(steep_cell(), worse) == Verdict::worse);
+    CHECK(verdict(steep_cell(), worse) == CellVerdict::worse);
 }
 
 TEST_CASE("a smaller workspace loses what the algorithm gained there") {
@@ -226,10 +227,10 @@ TEST_CASE("a smaller workspace loses what the algorithm gained there") {
         cell.twoshot = Threshold{max_bytes, std::nullopt, LimitedBy::workspace, gain};
         return cell;
     };
-    CHECK(verdict(clamped(16 * kMiB, 0.1), clamped(8 * kMiB, 0.2)) == Verdict::worse);
-    CHECK(verdict(clamped(16 * kMiB, 0.1), clamped(8 * kMiB, 0.01)) == Verdict::moved);
-    CHECK(verdict(clamped(8 * kMiB, 0.2), clamped(16 * kMiB, 0.1)) == Verdict::better);
-    CHECK(verdict(clamped(8 * kMiB, 0.2), clamped(8 * kMiB, 0.2)) == Verdict::same);
+    CHECK(verdict(clamped(16 * kMiB, 0.1), clamped(8 * kMiB, 0.2)) == CellVerdict::worse);
+    CHECK(verdict(clamped(16 * kMiB, 0.1), clamped(8 * kMiB, 0.01)) == CellVerdict::moved);
+    CHECK(verdict(clamped(8 * kMiB, 0.2), clamped(16 * kMiB, 0.1)) == CellVerdict::better);
+    CHECK(verdict(clamped(8 * kMiB, 0.2), clamped(8 * kMiB, 0.2)) == CellVerdict::same);
 }
 
 TEST_CASE("other hardware or software: told once, not compared, which is no consent") {
@@ -241,14 +242,14 @@ TEST_CASE("other hardware or software: told once, not compared, which is no cons
         const Comparison comparison = compare_tables(before, after);
         CHECK_FALSE(comparison.comparable());
         REQUIRE(comparison.differences.size() == 1);
-        CHECK(comparison.cells[0].verdict == Verdict::not_comparable);
+        CHECK(comparison.cells[0].verdict == CellVerdict::not_comparable);
         CHECK_FALSE(comparison.compared());
         CHECK(comparison.fails());
         CHECK(compare_text(comparison).find("\nNOT COMPARED: 1 cells: 1 not comparable") != std::string::npos);
         CHECK(compare_tables(before, after, {.strict = true}).fails());
         CHECK(comparison.differences[0].remedy.empty() == !can_be_allowed);
         const Comparison across = compare_tables(before, after, {.across = {word}});
-        CHECK(across.cells[0].verdict == (can_be_allowed ? Verdict::worse : Verdict::not_comparable));
+        CHECK(across.cells[0].verdict == (can_be_allowed ? CellVerdict::worse : CellVerdict::not_comparable));
         CHECK(across.differences.size() == 1); // still told
     };
     check([](Table& table) { table.fingerprint.sku = "NVIDIA H100"; }, "sku", false);
@@ -270,7 +271,7 @@ TEST_CASE("other hardware or software: told once, not compared, which is no cons
     const Comparison comparison = compare_tables(before, replayed);
     CHECK(comparison.comparable());
     CHECK(comparison.differences.size() == 1);
-    CHECK(comparison.cells[0].verdict == Verdict::same);
+    CHECK(comparison.cells[0].verdict == CellVerdict::same);
 }
 
 TEST_CASE(

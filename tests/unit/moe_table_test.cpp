@@ -320,9 +320,9 @@ TEST_CASE("compare: a challenger that got slower is a regression, a re-measureme
         for (std::uint64_t seed = 2; seed < 12; ++seed) {
             CAPTURE(with_samples);
             CAPTURE(seed);
-            CHECK(verdict(1, seed, with_samples) == Verdict::same);
-            CHECK(verdict(1.25, seed, with_samples) == Verdict::worse);
-            CHECK(verdict(0.8, seed, with_samples) == Verdict::better);
+            CHECK(verdict(1, seed, with_samples) == CellVerdict::same);
+            CHECK(verdict(1.25, seed, with_samples) == CellVerdict::worse);
+            CHECK(verdict(0.8, seed, with_samples) == CellVerdict::better);
         }
 }
 

@@ -277,7 +277,7 @@ class CellFit {
         }
         if (is_ordered(free_) || cell_.status != CellStatus::measured) return;
         if (is_moe(cell_.key.pattern))
-            add_note(cell_.note, "the baseline wins again above the limit: the intervals say where");
+            add_note(cell_.note, "the baseline and what displaces it alternate with size: the intervals say where");
         else
             add_note(cell_.note, "fused and unfused alternate with size: two limits lose up to " +
                                      percent_text(cost_of_two_limits()) + " where the intervals do not");

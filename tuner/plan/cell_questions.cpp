@@ -88,7 +88,8 @@ class Questions {
         if (left == right)
             return octaves > kNeighbours && std::min(standings_.lead(k), standings_.lead(k + 1)) < kLeadLost * octaves;
         const double at_left = model_.advantage(left, right, k), at_right = model_.advantage(right, left, k + 1);
-        return !(at_left < 2 * guard() && at_right < 2 * guard()); // NaN: beaten by so far that it was not measured
+        const bool is_near_tie = at_left < 2 * guard() && at_right < 2 * guard(); // NaN: not measured, far behind
+        return octaves > kNeighbours || !is_near_tie;
     }
 
     void ask_brackets() {
