@@ -81,24 +81,27 @@ LaunchParameters many_rows_a_cluster(const Shape& shape) {
     while (per_warp < kMaxUnitsPerWarp && ceil_div(per_cta, per_warp) > kWarps) per_warp *= 2;
     launch.threads = static_cast<int>(std::min<std::int64_t>(ceil_div(per_cta, per_warp), kWarps)) * kWarp;
     // CTAs of 9 to 12 warps, of which 16 warps hold one: beside each other above 4 MiB already (oneshot of 2 ranks, up
-    // to 16 MiB: 1.3 % on average, up to 4 %; at 3 MiB 2 % slower).
+    // to 16 MiB: 1.3 % on average, up to 4 %; at 3 MiB 2 % slower, and with fp4 up to 7 %).
     const bool half_idle = launch.threads > kMaxThreads / 2 && launch.threads <= kMaxThreads * 3 / 4;
-    const bool beside = large || (bytes > 4 << 20 && half_idle);
+    const bool beside = large || (bytes > 4 << 20 && half_idle && call.quant != Quant::fp4);
     launch.clusters = resident_clusters(launch, beside ? threads(per_warp) : kMaxThreads, shape.multiprocessors);
     // Sharded fp4 of 2 ranks, which quantizes and sends half of the rows, is faster with a unit a warp where that would
     // leave three rows or more to a cluster: 3–12 % up to 16 MiB, 1–5 % at 32 (with two rows 2–8 % slower; at 48 MiB
     // within 2 %; fp8 and none within 3 % anywhere).
     if (threads(1) > kMaxThreads && per_warp == 2 && per_cta <= kWarps && bytes <= 32 << 20 &&
-        call.num_tokens > 2 * launch.clusters) {
+        call.num_tokens > std::int64_t{2} * launch.clusters) {
         launch.threads = per_cta * kWarp;
         launch.clusters = resident_clusters(launch, threads(1), shape.multiprocessors);
     }
     // No more clusters than the iterations need: those of four CTAs and more share multiprocessors while others are
     // free (64 rows of 16384 elements take 24 clusters 9 % less than 30), and others are up to 7 % faster in even
-    // iterations (twoshot of 4 ranks, 2–5 MiB; oneshot of 2 ranks 5 %; above, and without clusters oneshot, within 1
-    // %). Sharded they would be up to 8 % slower.
-    if (call.num_tokens > launch.clusters && (launch.cluster_size >= (is_sharded(call.pattern) ? 4 : 2) || shares_link))
-        launch.clusters = static_cast<int>(ceil_div(call.num_tokens, ceil_div(call.num_tokens, launch.clusters)));
+    // iterations (twoshot of 4 ranks, 2–5 MiB; oneshot of 2 ranks 5 %, and in single CTAs of more than 8 warps 7 %;
+    // above 8 iterations, and of fewer warps, within 1 %). Sharded they would be up to 8 % slower.
+    const std::int64_t iterations = ceil_div(call.num_tokens, launch.clusters);
+    const bool alone = shape.algorithm == Fused::oneshot && shape.world_size() == 2 &&
+                       launch.threads > kMaxThreads / 2 && iterations <= 8;
+    if (iterations > 1 && (launch.cluster_size >= (is_sharded(call.pattern) ? 4 : 2) || shares_link || alone))
+        launch.clusters = static_cast<int>(ceil_div(call.num_tokens, iterations));
     // Twoshot in one iteration of two units a warp, rather than in two: 1–7 % (4 ranks, 1.5 and 2 MiB; sharded it would
     // be 9–14 % slower). Of 2 and 4 ranks, rows of up to 64 KiB do not come here: they have had a cluster each.
     if (replicated_twoshot && per_warp == 1 && call.num_tokens > launch.clusters) {

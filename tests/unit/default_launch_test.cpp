@@ -153,13 +153,23 @@ TEST_CASE("above 16 MiB twice the CTAs: of a unit a warp where registers allow i
 }
 
 TEST_CASE("CTAs of 9 to 12 warps lie beside each other above 4 MiB, where registers allow it") {
-    const LaunchParameters alone{.cluster_size = 1, .clusters = 132, .threads = 384};
+    const LaunchParameters alone{.cluster_size = 1, .clusters = 114, .threads = 384}; // in six iterations
     CHECK(launch_of(Fused::oneshot, 682, 3072) == alone);
-    CHECK(launch_of(Fused::oneshot, 683, 3072) == LaunchParameters{.cluster_size = 1, .clusters = 264, .threads = 384});
+    CHECK(launch_of(Fused::oneshot, 683, 3072) == LaunchParameters{.cluster_size = 1, .clusters = 228, .threads = 384});
     CHECK(launch_of(Fused::oneshot, 640, 5120) == LaunchParameters{.cluster_size = 2, .clusters = 160, .threads = 320});
     CHECK(launch_of(Fused::oneshot, 640, 6656).clusters == 64);   // of 13 warps
     CHECK(launch_of(Fused::oneshot, 2048, 2048).clusters == 264); // of eight: two have always fitted
     CHECK(launch_of(Fused::twoshot, 683, 3072).clusters == 132);
+    const LaunchParameters of_fp4 =
+        launch_of(Fused::oneshot, Pattern::allreduce_residual_rmsnorm, {640, 5120}, 2, kLargest, 132, Quant::fp4);
+    CHECK(of_fp4 == LaunchParameters{.cluster_size = 2, .clusters = 64, .threads = 320});
+}
+
+TEST_CASE("oneshot of two ranks in single CTAs of more than eight warps: even iterations, up to eight of them") {
+    CHECK(launch_of(Fused::oneshot, 288, 4096) == LaunchParameters{.cluster_size = 1, .clusters = 96});
+    CHECK(launch_of(Fused::oneshot, 1024, 4096).clusters == 128);
+    CHECK(launch_of(Fused::oneshot, 1088, 4096).clusters == 132); // nine
+    CHECK(launch_of(Fused::oneshot, 1088, 2048).clusters == 264); // two CTAs of eight warps
 }
 
 TEST_CASE("clusters of four CTAs and more: those that fit beside each other, and no more than the iterations need") {
