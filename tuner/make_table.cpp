@@ -3,12 +3,12 @@
 #include "kernels/workspace.hpp"
 #include "tuner/fit/fit_cell.hpp"
 #include "tuner/fit/regret.hpp"
+#include "tuner/parse_number.hpp"
 #include "tuner/plan/plan.hpp"
 #include "tuner/roles.hpp"
 #include "tuner/yaml_writer.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <iterator>
 #include <map>
@@ -139,10 +139,8 @@ FitOptions fit_options(const Config& config) {
 std::optional<double> guard_band_of(const Table& table) {
     const auto found = table.provenance.extra.find(kGuardBandKey);
     if (found == table.provenance.extra.end()) return std::nullopt;
-    const std::string& text = found->second;
     double share = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), share);
-    if (error != std::errc{} || end != text.data() + text.size() || !(share >= 0 && share <= 0.5)) return std::nullopt;
+    if (parse_number(found->second, share) != std::errc{} || !(share >= 0 && share <= 0.5)) return std::nullopt;
     return share;
 }
 
