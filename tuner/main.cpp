@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <fcntl.h>
 #include <iomanip>
 #include <iostream>
 #include <string>
 #include <string_view>
+#include <unistd.h>
 #include <vector>
 
 namespace {
@@ -74,9 +76,19 @@ int report(const std::string& message) {
     return 2;
 }
 
+/// A standard stream that was closed (`2>&-`) would give its number to the next file that is opened, the journal of
+/// samples say, and what is said on it would end up there. Read-only: writing still fails, and stdout's is reported.
+void occupy_standard_streams() {
+    int descriptor = 0;
+    while ((descriptor = ::open("/dev/null", O_RDONLY)) >= 0 && descriptor <= STDERR_FILENO) {
+    }
+    if (descriptor >= 0) ::close(descriptor);
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
+    occupy_standard_streams();
     try {
         const int status = run({argv + std::min(argc, 1), argv + argc});
         if (!std::cout.flush()) // a full disk behind `>` must not look like a table

@@ -77,6 +77,14 @@ TEST_CASE("help, version and words that are none") {
     check_refused(place.run("tune --config ''"), "--config: is empty; ");
 }
 
+TEST_CASE("a closed standard stream is no place for the next file that is opened") {
+    const Workplace place;
+    for (const std::string stream : {"0", "1"}) // not 2: there errors are read
+        check_refused(place.tune("--config /proc/self/fd/" + stream + " " + stream + ">&-"),
+                      "/proc/self/fd/" + stream + ": the config is not a mapping; "); // but empty
+    check_refused(place.run("--version >&-"), "standard output: cannot be written; ");
+}
+
 TEST_CASE("tune writes the table and all that goes with it") {
     const Workplace place;
     const CommandResult result = place.tune("--config small.yaml --out o");
