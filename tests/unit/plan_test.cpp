@@ -12,11 +12,12 @@ using namespace crossover;
 
 namespace {
 
-/// Answers whatever is asked, and remembers it.
+/// Answers whatever is asked, `at_a_time` trials at a time.
 class EchoSource : public SampleSource {
   public:
     std::vector<Sample> measure(int session, std::span<const Trial> trials) override {
-        ++batches;
+        ++calls;
+        trials = trials.first(std::min(at_a_time, trials.size()));
         std::vector<Sample> samples;
         for (const Trial& trial : trials)
             for (const std::string& algorithm : trial.algorithms) {
@@ -30,7 +31,8 @@ class EchoSource : public SampleSource {
         return samples;
     }
 
-    int batches = 0;
+    int calls = 0;
+    std::size_t at_a_time = 100;
     bool forgets_one = false;
 };
 
@@ -116,8 +118,25 @@ TEST_CASE("a source that does not answer is found out instead of asked for ever"
     std::vector<Sample> samples;
     const auto plan = make_grid_plan(test::small_config());
     CHECK_THROWS_AS(run_session(0, *plan, source, samples, [](auto, auto) {}), std::logic_error);
-    CHECK(source.batches == 1);
+    CHECK(source.calls == 1);
     CHECK(samples.empty());
+}
+
+TEST_CASE("what is measured one by one is kept one by one, whatever the batch") {
+    const Config config = test::small_config();
+    const std::vector<Sample> expected = run(config, 0);
+    EchoSource source;
+    source.at_a_time = 1;
+    std::vector<Sample> samples, kept;
+    const auto plan = make_grid_plan(config);
+    run_session(0, *plan, source, samples, [&](std::span<const Trial> trials, std::span<const Sample> measured) {
+        CHECK(trials.size() == 1); // all that a run loses that is killed
+        CHECK(measured.size() == trials.front().algorithms.size());
+        CHECK(measured.front().point == trials.front().point);
+        kept.insert(kept.end(), measured.begin(), measured.end());
+    });
+    CHECK(kept == expected);
+    CHECK(samples == expected);
 }
 
 TEST_CASE("progress says what is left") {

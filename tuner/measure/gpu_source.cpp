@@ -111,13 +111,7 @@ int GpuSource::groups_at_a_time(const Trial& first, int session) {
 std::vector<Sample> GpuSource::measure(int session, std::span<const Trial> trials) {
     if (trials.empty()) return {};
     const auto groups = static_cast<std::size_t>(groups_at_a_time(trials.front(), session));
-    std::vector<Sample> samples;
-    for (std::size_t first = 0; first < trials.size(); first += groups) {
-        const std::vector<Sample> round =
-            measure_round(session, trials.subspan(first, std::min(groups, trials.size() - first)));
-        samples.insert(samples.end(), round.begin(), round.end());
-    }
-    return samples;
+    return measure_round(session, trials.first(std::min(groups, trials.size())));
 }
 
 /// The i-th trial by the i-th group.

@@ -19,7 +19,8 @@ struct PluginSession;
 /// Measures on the ranks of `world`; SPMD: all ranks make the same calls and get the same samples, bit for bit. The
 /// trials of a batch are shared out to the disjoint groups of their world size, which run side by side; unless they
 /// were seen to disturb each other when the run first measured a world size: then one group measures alone. After each
-/// round, of one trial a group, all ranks tell each other: those that have nothing to measure get on with the others.
+/// round, of one trial a group, which is what measure() takes of a batch, all ranks tell each other: those that have
+/// nothing to measure get on with the others.
 class GpuSource : public SampleSource {
   public:
     /// Collective.

@@ -146,7 +146,7 @@ int run_rank(const std::vector<std::string>& arguments) {
     if (world.rank() == 0) journal.emplace(out / "samples.csv", true);
     std::vector<Sample> samples = share_samples(world, journal);
 
-    // One trial a group and batch: a killed run loses the trials in flight. The smallest world has the most groups.
+    // One trial a group and batch; the smallest world has the most groups.
     const int smallest = *std::min_element(config.world_sizes.begin(), config.world_sizes.end());
     const auto batch = static_cast<std::size_t>(std::max(1, world.size() / smallest));
     const LaunchesAt launches = launches_of(source);

@@ -12,7 +12,7 @@ namespace crossover {
 
 /// Runs one session until the plan has no more.
 /// @param samples  all so far, of any session; the new ones are added
-/// @param store    gets the samples of each batch as they come, before the next batch is asked for
+/// @param store    gets the samples as they come, before more are asked for
 /// @throws std::logic_error if the source does not give one sample per trial and algorithm, in that order: the plan
 /// would ask for ever
 void run_session(int session, Plan& plan, SampleSource& source, std::vector<Sample>& samples,
