@@ -10,4 +10,7 @@ namespace crossover {
 /// umask gives. @throws InputError naming path if the folder or the file cannot be written.
 void write_atomically(const std::filesystem::path& path, std::string_view text);
 
+/// For before long work whose result goes there. @throws InputError as write_atomically() would now
+void require_writable(const std::filesystem::path& path);
+
 } // namespace crossover

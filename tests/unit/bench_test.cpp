@@ -206,3 +206,14 @@ TEST_CASE("bench says what is wrong with its options in one line") {
     }
     CHECK(run("--help").status == 0);
 }
+
+TEST_CASE("bench refuses files that it could not write before it measures") {
+    const test::TemporaryFolder folder;
+    for (const std::string option : {"--markdown", "--json", "--csv"}) {
+        const std::string bench = CROSSOVER_BINARY " bench " + option + " none/file";
+        test::check_only_refused(folder.run(bench), "none/file: cannot create a file in its folder: ");
+        // Another rank's folders are its own.
+        const std::string other = folder.run("RANK=1 WORLD_SIZE=2 LOCAL_RANK=1 " + bench).output;
+        CHECK_FALSE(has(other, "none/file"));
+    }
+}

@@ -373,6 +373,9 @@ TEST_CASE("a folder that cannot be written is refused before anything is measure
     check_refused(place.tune("--config small.yaml --out /proc/o"), "/proc/o: cannot create the folder");
     check_refused(place.tune("--config small.yaml --out /proc"), "/proc/provenance.yaml: ");
     CHECK(read_text(place.path() / "file") == "precious");
+    fs::create_directories(place.path() / "o" / "report.html");
+    check_refused(place.tune("--config small.yaml --out o"), "o/report.html: cannot write the file: Is a directory; ");
+    CHECK(place.files("o") == std::set<std::string>{"report.html"});
 }
 
 TEST_CASE("samples measured on GPUs are not written over by accident") {

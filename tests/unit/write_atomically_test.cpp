@@ -105,6 +105,7 @@ TEST_CASE("what cannot be written is an error that names it") {
                                  fs::path("/dev/null"), fs::path("")}) {
         CAPTURE(path.string());
         CHECK_THROWS_AS(write_atomically(path, "text"), InputError);
+        CHECK_THROWS_AS(require_writable(path), InputError);
     }
     try {
         write_atomically(folder.path() / "no" / "f", "text");
@@ -112,6 +113,7 @@ TEST_CASE("what cannot be written is an error that names it") {
         CHECK(std::string(error.what()).find((folder.path() / "no" / "f").string()) == 0);
         CHECK(std::string(error.what()).find("No such file or directory") != std::string::npos);
     }
+    CHECK_NOTHROW(require_writable(folder.path() / "f"));
     CHECK(entries(folder.path()) == 0);
 }
 
@@ -151,7 +153,9 @@ TEST_CASE("a read-only file or folder is respected") {
     write_atomically(folder.path() / "f", "old");
     fs::permissions(folder.path() / "f", fs::perms(0444));
     CHECK_THROWS_AS(write_atomically(folder.path() / "f", "new"), InputError);
+    CHECK_THROWS_AS(require_writable(folder.path() / "f"), InputError);
     fs::permissions(folder.path(), fs::perms(0555));
     CHECK_THROWS_AS(write_atomically(folder.path() / "g", "new"), InputError);
+    CHECK_THROWS_AS(require_writable(folder.path() / "g"), InputError);
     fs::permissions(folder.path(), fs::perms(0755));
 }

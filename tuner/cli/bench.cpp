@@ -1,3 +1,4 @@
+#include "comm/launch.hpp"
 #include "output/bench_report.hpp"
 #include "output/emit.hpp"
 #include "tuner/cli/commands.hpp"
@@ -9,6 +10,7 @@
 #include "tuner/roles.hpp"
 #include "tuner/samples/journal.hpp"
 #include "tuner/scratch_folder.hpp"
+#include "tuner/write_atomically.hpp"
 #ifdef CROSSOVER_HAS_CUDA
 #include "tuner/measure/gpu_tune.hpp"
 #endif
@@ -148,6 +150,13 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     return request;
 }
 
+/// Before the GPUs are at work. Only rank 0 writes, and may be the only one that can.
+void require_writable_files(const Request& request) {
+    if (const auto self = detect_rank(read_environment()); self && self->rank != 0) return;
+    for (const std::string& file : {request.csv, request.markdown, request.json})
+        if (!file.empty()) require_writable(file);
+}
+
 /// What the options came to, if it is a config that can be measured.
 Config checked(const Config& config) { return parse_config(to_node(config), "command line"); }
 
@@ -161,6 +170,7 @@ int run_bench(const std::vector<std::string>& arguments) {
         std::cout << to_yaml(checked(request->config));
         return 0;
     }
+    require_writable_files(*request);
 #ifdef CROSSOVER_HAS_CUDA
     int world_size = request->world_size != 0 ? request->world_size : available_ranks();
     if (world_size == 1) throw InputError("world size", "1 has nothing to reduce", "run it on 2, 4 or 8 GPUs");

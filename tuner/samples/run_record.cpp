@@ -130,6 +130,8 @@ std::vector<Sample> read_samples_in_roles(const std::filesystem::path& path) {
 Journal begin_run(const std::filesystem::path& folder, const RunRecord& record, bool resume) {
     create_folder(folder);
     const std::filesystem::path samples = folder / "samples.csv", provenance = folder / "provenance.yaml";
+    require_writable(provenance); // and all else that is written at the end, which would be the first to know
+    for (const char* const name : kMadeOfSamples) require_writable(folder / name);
     const bool has_record = std::filesystem::exists(provenance);
     if (std::filesystem::exists(samples)) {
         if (!resume && has_record && read_provenance(provenance).source == "recording") {
