@@ -1,5 +1,4 @@
-/* C API of the fused kernels: libcrossover_kernels. For engines that do not want C++; kernels/fused_allreduce.hpp is
- * the same for those that do.
+/* C API of the fused kernels: libcrossover_kernels. crossover_kernels.hpp is the same for C++.
  *
  *     crossover_workspace* workspace;
  *     crossover_workspace_create(comm, crossover_workspace_bytes(world_size, largest_message), &workspace);

@@ -1,15 +1,16 @@
-// The C API of libcrossover_kernels on real GPUs. Needs 2.
+// The C API of libcrossover_kernels, and the C++ one on it, on real GPUs. Needs 2.
 
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "tests/gpu/on_ranks.hpp"
 
-#include "kernels/crossover_kernels.h"
+#include "kernels/crossover_kernels.hpp"
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -22,23 +23,8 @@ namespace {
 constexpr std::int64_t kTokens = 96, kHidden = 4096;
 constexpr std::size_t kElements = kTokens * kHidden;
 
-/// A workspace, destroyed with the scope: collective where its making is.
-struct OwnedWorkspace {
-    explicit OwnedWorkspace(ncclComm_t comm) {
-        INFO(crossover_last_error());
-        REQUIRE(crossover_workspace_create(comm, crossover_workspace_bytes(2, 4 * kElements), &workspace) ==
-                CROSSOVER_OK);
-    }
-    OwnedWorkspace(int rank, const std::vector<void*>& base, std::size_t bytes) {
-        INFO(crossover_last_error());
-        REQUIRE(crossover_workspace_from_pointers(rank, static_cast<int>(base.size()), base.data(), bytes,
-                                                  &workspace) == CROSSOVER_OK);
-    }
-    OwnedWorkspace(const OwnedWorkspace&) = delete;
-    OwnedWorkspace& operator=(const OwnedWorkspace&) = delete;
-    ~OwnedWorkspace() { crossover_workspace_destroy(workspace); }
-    crossover_workspace* workspace = nullptr;
-};
+/// Collective.
+kernels::Workspace workspace_of(ncclComm_t comm) { return {comm, crossover_workspace_bytes(2, 4 * kElements)}; }
 
 /// Tensors of one rank: every element of the input is rank + 1.
 struct Tensors {
@@ -69,8 +55,8 @@ struct Tensors {
 /// One rank of a world without NCCL, in this process; `rank` is its GPU, too, and current when it is made.
 struct PointerRank {
     PointerRank(int rank, const std::vector<void*>& base, std::size_t bytes)
-        : owned(rank, base, bytes), tensors(rank) {}
-    OwnedWorkspace owned;
+        : workspace(rank, base, bytes), tensors(rank) {}
+    kernels::Workspace workspace;
     Tensors tensors;
     Stream stream;
 };
@@ -81,19 +67,15 @@ TEST_CASE("a workspace of an ncclComm_t serves both algorithms and leaves the co
     on_ranks(largest_world(), [](Communicator& world) {
         const auto sum = static_cast<float>(world.size() * (world.size() + 1) / 2);
         for (int round = 0; round < 2; ++round) {
-            const OwnedWorkspace owned(world.nccl());
+            kernels::Workspace workspace = workspace_of(world.nccl());
             const Stream stream;
             for (const crossover_algorithm algorithm : {CROSSOVER_ONESHOT, CROSSOVER_TWOSHOT}) {
                 const Tensors tensors(world.rank());
                 const crossover_call call = tensors.call();
-                crossover_launch launch{};
-                REQUIRE(crossover_default_launch(owned.workspace, algorithm, &call, &launch) == CROSSOVER_OK);
-                for (const crossover_launch* given :
-                     {static_cast<const crossover_launch*>(nullptr), static_cast<const crossover_launch*>(&launch)}) {
-                    INFO(crossover_last_error());
-                    REQUIRE(crossover_fused_allreduce(owned.workspace, algorithm, &call, given, stream.get()) ==
-                            CROSSOVER_OK);
-                    REQUIRE(crossover_check(owned.workspace, stream.get()) == CROSSOVER_OK);
+                const std::optional launch = workspace.default_launch(algorithm, call);
+                for (const auto& given : {std::optional<crossover_launch>(), launch}) {
+                    workspace.fused_allreduce(algorithm, call, stream.get(), given);
+                    workspace.check_waits(stream.get());
                     CHECK(tensors.all_are(sum));
                 }
             }
@@ -104,13 +86,13 @@ TEST_CASE("a workspace of an ncclComm_t serves both algorithms and leaves the co
 
 TEST_CASE("what cannot be run is said before anything is enqueued") {
     on_ranks(2, [](Communicator& world) {
-        const OwnedWorkspace owned(world.nccl());
+        const kernels::Workspace workspace = workspace_of(world.nccl());
         const Tensors tensors(world.rank());
         const Stream stream;
         const auto status_of = [&](auto change) {
             crossover_call call = tensors.call();
             change(call);
-            return crossover_fused_allreduce(owned.workspace, CROSSOVER_ONESHOT, &call, nullptr, stream.get());
+            return crossover_fused_allreduce(workspace.get(), CROSSOVER_ONESHOT, &call, nullptr, stream.get());
         };
         CHECK(status_of([](crossover_call& call) { call.hidden_dim = 4095; }) == CROSSOVER_UNSUPPORTED);
         CHECK(std::string(crossover_last_error()) == "hidden_dim 4095 is not a positive multiple of 8");
@@ -121,25 +103,25 @@ TEST_CASE("what cannot be run is said before anything is enqueued") {
         crossover_launch launch{};
         crossover_call shape_alone = tensors.call();
         shape_alone.input = nullptr; // no launch is chosen for it, so none is told
-        CHECK(crossover_default_launch(owned.workspace, CROSSOVER_ONESHOT, &shape_alone, &launch) ==
+        CHECK(crossover_default_launch(workspace.get(), CROSSOVER_ONESHOT, &shape_alone, &launch) ==
               CROSSOVER_UNSUPPORTED);
         CHECK(std::string(crossover_last_error()) == "input or output is null");
         CHECK(launch.threads == 0);
         CHECK(crossover_fused_allreduce(nullptr, CROSSOVER_ONESHOT, nullptr, nullptr, nullptr) == CROSSOVER_INVALID);
-        CHECK(crossover_check(owned.workspace, stream.get()) == CROSSOVER_OK);
+        CHECK(crossover_check(workspace.get(), stream.get()) == CROSSOVER_OK);
     });
 }
 
 TEST_CASE("a rank that does not call is a time-out that names it") {
     on_ranks(2, [](Communicator& world) {
-        const OwnedWorkspace owned(world.nccl());
+        const kernels::Workspace workspace = workspace_of(world.nccl());
         const Tensors tensors(world.rank());
         const Stream stream;
         if (world.rank() == 0) {
             const crossover_call call = tensors.call();
-            REQUIRE(crossover_fused_allreduce(owned.workspace, CROSSOVER_ONESHOT, &call, nullptr, stream.get()) ==
+            REQUIRE(crossover_fused_allreduce(workspace.get(), CROSSOVER_ONESHOT, &call, nullptr, stream.get()) ==
                     CROSSOVER_OK);
-            CHECK(crossover_check(owned.workspace, stream.get()) == CROSSOVER_TIMEOUT);
+            CHECK(crossover_check(workspace.get(), stream.get()) == CROSSOVER_TIMEOUT);
             CHECK(std::string(crossover_last_error()).starts_with("rank 0 waited for rank 1 in vain"));
         }
         world.barrier();
@@ -148,15 +130,15 @@ TEST_CASE("a rank that does not call is a time-out that names it") {
 
 TEST_CASE("a time-out is one on all ranks and the workspace serves again when it is reset") {
     on_ranks(2, [](Communicator& world) {
-        const OwnedWorkspace owned(world.nccl());
-        REQUIRE(crossover_workspace_set_timeout(owned.workspace, 50'000'000) == CROSSOVER_OK);
+        kernels::Workspace workspace = workspace_of(world.nccl());
+        workspace.set_timeout(50'000'000);
         const Tensors tensors(world.rank());
         const Stream stream;
         const auto run = [&](crossover_algorithm algorithm) {
             const crossover_call call = tensors.call();
-            REQUIRE(crossover_fused_allreduce(owned.workspace, algorithm, &call, nullptr, stream.get()) ==
+            REQUIRE(crossover_fused_allreduce(workspace.get(), algorithm, &call, nullptr, stream.get()) ==
                     CROSSOVER_OK);
-            return crossover_check(owned.workspace, stream.get());
+            return crossover_check(workspace.get(), stream.get());
         };
         for (const crossover_algorithm algorithm : {CROSSOVER_ONESHOT, CROSSOVER_TWOSHOT})
             for (const int late : {0, 1}) {
@@ -167,12 +149,12 @@ TEST_CASE("a time-out is one on all ranks and the workspace serves again when it
                 CHECK(
                     std::string(crossover_last_error())
                         .starts_with("rank " + std::to_string(1 - late) + " waited for rank " + std::to_string(late)));
-                INFO(crossover_last_error());
-                REQUIRE(crossover_workspace_reset(owned.workspace, stream.get()) == CROSSOVER_OK);
+                CHECK_THROWS_AS(workspace.check_waits(stream.get()), kernels::Error);
+                workspace.reset(stream.get());
                 CHECK(run(algorithm) == CROSSOVER_OK);
                 CHECK(tensors.all_are(3)); // 1 + 2
             }
-        CHECK(crossover_workspace_set_timeout(owned.workspace, 0) == CROSSOVER_INVALID);
+        CHECK(crossover_workspace_set_timeout(workspace.get(), 0) == CROSSOVER_INVALID);
         CHECK(crossover_workspace_set_timeout(nullptr, 1) == CROSSOVER_INVALID);
         CHECK(crossover_workspace_reset(nullptr, stream.get()) == CROSSOVER_INVALID);
         world.barrier();
@@ -181,15 +163,15 @@ TEST_CASE("a time-out is one on all ranks and the workspace serves again when it
 
 TEST_CASE("a wait for ever lasts until the other rank comes") {
     on_ranks(2, [](Communicator& world) {
-        const OwnedWorkspace owned(world.nccl());
-        REQUIRE(crossover_workspace_set_timeout(owned.workspace, UINT64_MAX) == CROSSOVER_OK);
+        const kernels::Workspace workspace = workspace_of(world.nccl());
+        REQUIRE(crossover_workspace_set_timeout(workspace.get(), UINT64_MAX) == CROSSOVER_OK);
         const Tensors tensors(world.rank());
         const Stream stream;
         if (world.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(200));
         const crossover_call call = tensors.call();
-        REQUIRE(crossover_fused_allreduce(owned.workspace, CROSSOVER_TWOSHOT, &call, nullptr, stream.get()) ==
+        REQUIRE(crossover_fused_allreduce(workspace.get(), CROSSOVER_TWOSHOT, &call, nullptr, stream.get()) ==
                 CROSSOVER_OK);
-        CHECK(crossover_check(owned.workspace, stream.get()) == CROSSOVER_OK);
+        CHECK(crossover_check(workspace.get(), stream.get()) == CROSSOVER_OK);
         CHECK(tensors.all_are(3)); // 1 + 2
         world.barrier();
     });
@@ -230,14 +212,14 @@ TEST_CASE("a workspace of pointers serves both algorithms without NCCL") {
         for (int rank = 0; rank < kRanks; ++rank) {
             const DeviceGuard guard(rank);
             const crossover_call call = ranks[rank]->tensors.call();
-            const crossover_status status = crossover_fused_allreduce(ranks[rank]->owned.workspace, algorithm, &call,
+            const crossover_status status = crossover_fused_allreduce(ranks[rank]->workspace.get(), algorithm, &call,
                                                                       nullptr, ranks[rank]->stream.get());
             INFO(crossover_last_error());
             REQUIRE(status == CROSSOVER_OK);
         }
         for (int rank = 0; rank < kRanks; ++rank) {
             const DeviceGuard guard(rank);
-            const crossover_status status = crossover_check(ranks[rank]->owned.workspace, ranks[rank]->stream.get());
+            const crossover_status status = crossover_check(ranks[rank]->workspace.get(), ranks[rank]->stream.get());
             INFO(crossover_last_error());
             CHECK(status == CROSSOVER_OK);
             CHECK(ranks[rank]->tensors.all_are(3)); // 1 + 2
