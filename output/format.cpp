@@ -87,10 +87,11 @@ std::string origin_text(const Table& table) {
 
 std::string size_text(std::uint64_t bytes) { return std::to_string(bytes) + " (" + human_bytes(bytes) + ")"; }
 
-std::string threshold_text(const Cell& cell, const std::optional<Threshold>& threshold) {
+std::string threshold_text(const Cell& cell, std::string_view name) {
+    const std::optional<Threshold>& threshold = threshold_of(cell, name);
     if (cell.status == CellStatus::tie) return "tie";
     if (cell.status == CellStatus::unsupported) return "unsupported";
-    if (!threshold) return "not measured";
+    if (!threshold) return algorithm::does(name, cell.key.pattern) ? "not measured" : "unsupported";
     if (threshold->max_bytes == 0)
         return cell.measured_min_bytes > 0 ? "0 (never from " + human_bytes(cell.measured_min_bytes) + " on)"
                                            : "0 (never)";
@@ -158,8 +159,8 @@ std::vector<std::string> row_facts(const Cell& cell) {
         const Cell model = for_hidden_dim(cell, row.hidden_dim);
         const std::string limits = is_moe(cell.key.pattern)
                                        ? then_text(model) + " from " + onset_text(model)
-                                       : "oneshot max " + threshold_text(model, model.oneshot) + ", twoshot max " +
-                                             threshold_text(model, model.twoshot);
+                                       : "oneshot max " + threshold_text(model, algorithm::oneshot) + ", twoshot max " +
+                                             threshold_text(model, algorithm::twoshot);
         std::string fact =
             "hidden_dim " + std::to_string(row.hidden_dim) + " by itself: " + limits + ", baseline " + model.baseline;
         if (!range_ends(row.intervals)) // the limits do not tell all
@@ -186,7 +187,8 @@ std::string how_to_read(const std::vector<Cell>& cells) {
             ": up to “oneshot max” use oneshot, above it and up to “twoshot max” twoshot, above that the baseline, "
             "the fastest unfused algorithm there. 0 means never; “≥”: still the fastest at the largest size "
             "measured. The gain at an edge is the time of the next algorithm over this one's, at the largest "
-            "measured size not above the limit";
+            "measured size not above the limit. NCCL sums in the tensor's dtype and in an order of its own: where a "
+            "limit to an unfused algorithm moves, results change in their last bits";
     words += ".";
     if (std::ranges::any_of(cells, moe))
         words +=

@@ -34,9 +34,13 @@ std::string origin_text(const Table& table);
 /// "131072 (128 KiB)"
 std::string size_text(std::uint64_t bytes);
 
-/// A cell's limit in words: its size ("≥ …" where the samples end there, "…, workspace" where that ends it), "0 (never
-/// from 4 KiB on)", "tie", "not measured" or "unsupported".
-std::string threshold_text(const Cell& cell, const std::optional<Threshold>& threshold);
+/// A cell's limit of oneshot or twoshot.
+inline const std::optional<Threshold>& threshold_of(const Cell& cell, std::string_view name) {
+    return name == algorithm::oneshot ? cell.oneshot : cell.twoshot;
+}
+/// The same in words: its size ("≥ …" where the samples end there, "…, workspace" where that ends it), "0 (never from
+/// 4 KiB on)", "tie", "not measured" or "unsupported".
+std::string threshold_text(const Cell& cell, std::string_view name);
 /// Both ends, "~115 KiB … ~137 KiB", or "–".
 std::string range_text(const std::optional<std::array<std::uint64_t, 2>>& bytes);
 /// Its 95 % interval, or "–".

@@ -88,8 +88,8 @@ Content with_interval(const Content& text, const std::optional<Limit>& limit) {
     if (!limit || !limit->ci95) return text;
     return Content::markup(text.str() + "<br/>" + element("span", ci_text(limit), "soft"));
 }
-Content limit_content(const Cell& cell, const std::optional<Threshold>& threshold) {
-    return with_interval(threshold_text(cell, threshold), threshold);
+Content limit_content(const Cell& cell, std::string_view name) {
+    return with_interval(threshold_text(cell, name), threshold_of(cell, name));
 }
 Content onset_content(const Cell& cell) { return with_interval(onset_text(cell), cell.onset); }
 
@@ -103,7 +103,7 @@ std::vector<Content> limit_head(Pattern pattern) {
 }
 std::vector<Content> limit_row(const Cell& cell) {
     if (is_moe(cell.key.pattern)) return {onset_content(cell), gain_text(cell.onset)};
-    return {limit_content(cell, cell.oneshot), gain_text(cell.oneshot), limit_content(cell, cell.twoshot),
+    return {limit_content(cell, algorithm::oneshot), gain_text(cell.oneshot), limit_content(cell, algorithm::twoshot),
             gain_text(cell.twoshot)};
 }
 
@@ -186,8 +186,8 @@ std::string hidden_dim_table(const Material& material, const Cell& cell) {
         if (moe)
             rows.push_back({name, onset_content(limits), mean, worst});
         else
-            rows.push_back(
-                {name, limit_content(limits, limits.oneshot), limit_content(limits, limits.twoshot), mean, worst});
+            rows.push_back({name, limit_content(limits, algorithm::oneshot), limit_content(limits, algorithm::twoshot),
+                            mean, worst});
     };
     if (moe)
         rows = {{"hidden_dim", limit_head(cell.key.pattern).front(), "mean cost of the common limit", "worst"}};

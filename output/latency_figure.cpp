@@ -59,13 +59,14 @@ std::vector<Limit> limits_of(const Cell& cell, const AlgorithmStyles& styles) {
                  .ci95 = cell.onset ? cell.onset->ci95 : std::nullopt}};
     }
     std::vector<Limit> limits;
-    for (const auto& [name, threshold] :
-         {std::pair(algorithm::oneshot, &cell.oneshot), std::pair(algorithm::twoshot, &cell.twoshot)})
+    for (const std::string_view name : {algorithm::oneshot, algorithm::twoshot}) {
+        const std::optional<Threshold>& threshold = threshold_of(cell, name);
         limits.push_back({.name = std::string(name) + " max",
-                          .text = threshold_text(cell, *threshold),
+                          .text = threshold_text(cell, name),
                           .style = styles.style(name),
-                          .bytes = *threshold ? std::optional((*threshold)->max_bytes) : std::nullopt,
-                          .ci95 = *threshold ? (*threshold)->ci95 : std::nullopt});
+                          .bytes = threshold ? std::optional(threshold->max_bytes) : std::nullopt,
+                          .ci95 = threshold ? threshold->ci95 : std::nullopt});
+    }
     if (cell.oneshot == cell.twoshot) limits.back().ci95.reset(); // is drawn already
     return limits;
 }

@@ -36,10 +36,10 @@ std::vector<std::string> summary_row(const Cell& cell) {
                 then_text(cell)};
     return {std::to_string(cell.key.world_size),
             std::string(to_string(cell.key.quant)),
-            threshold_text(cell, cell.oneshot),
+            threshold_text(cell, algorithm::oneshot),
             ci_text(cell.oneshot),
             gain_text(cell.oneshot),
-            threshold_text(cell, cell.twoshot),
+            threshold_text(cell, algorithm::twoshot),
             ci_text(cell.twoshot),
             gain_text(cell.twoshot),
             cell.baseline.empty() ? "–" : cell.baseline};

@@ -56,6 +56,24 @@ TEST_CASE("a summary row says each state apart") {
     CHECK(text.find("allreduce_residual_rmsnorm, float32\n") != std::string::npos);
 }
 
+TEST_CASE("what the kernels cannot do is not what was not measured") {
+    Table table = test::empty_table("X", "9.0");
+    Cell& cell = table.cells.emplace_back();
+    cell.key = {.pattern = Pattern::allreduce_residual_rmsnorm_sharded, .world_size = 4}; // not for oneshot
+    cell.status = CellStatus::measured;
+    cell.twoshot.emplace().max_bytes = 4096;
+    CHECK(row_of(emit_summary(table), "4", "none") == "4|none|unsupported|–|–|4096 (4 KiB)|–|–|–|");
+    cell.key.pattern = Pattern::allreduce_residual_rmsnorm;
+    CHECK(row_of(emit_summary(table), "4", "none") == "4|none|not measured|–|–|4096 (4 KiB)|–|–|–|");
+}
+
+TEST_CASE("tables say that results change where a limit to NCCL moves") {
+    const std::string sentence = "NCCL sums in the tensor's dtype and in an order of its own";
+    Table table = test::every_state();
+    CHECK(emit_markdown(table).find(sentence) != std::string::npos);
+    CHECK(emit_cpp_header({&table, 1}).find(sentence) != std::string::npos);
+}
+
 TEST_CASE("a summary tells the intervals where its limits do not") {
     const std::string text = emit_summary(test::every_state());
     const std::string remark = "\n\nWorld size 4, none, is more than its limits: 0 (0 B) to 262144 (256 KiB): oneshot; "
