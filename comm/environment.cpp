@@ -50,4 +50,10 @@ Environment relevant_variables(const Environment& environment) {
     return relevant;
 }
 
+std::optional<std::string> windows_turned_off_by(const Environment& environment) {
+    for (const char* const name : {"NCCL_CUMEM_ENABLE", "NCCL_WIN_ENABLE"})
+        if (variable(environment, name) == "0") return std::string(name) + "=0";
+    return std::nullopt;
+}
+
 } // namespace crossover

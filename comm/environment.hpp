@@ -26,4 +26,8 @@ std::optional<int> integer_variable(const Environment& environment, std::string_
 /// …).
 Environment relevant_variables(const Environment& environment);
 
+/// The variable that turns NCCL's symmetric windows off, as "NCCL_WIN_ENABLE=0", or nothing. They also need peer access
+/// between all GPUs, and NCCL_NVLS_ENABLE=1 for NCCL to use NVLink multicast on them.
+std::optional<std::string> windows_turned_off_by(const Environment& environment);
+
 } // namespace crossover

@@ -96,6 +96,8 @@ std::string SymmetricBuffer::Mapping::map_window() {
         if (problem.empty() && attributes.type != cudaMemoryTypeDevice)
             problem = "ncclCommWindowRegister gave no device window: symmetric memory is not supported here";
     }
+    if (const auto by = windows_turned_off_by(read_environment()); by && !problem.empty())
+        problem = *by + " turns them off; unset it";
     if (problem.empty())
         if (const int team = peer_memory::lsa_team_size(communicator.nccl()); team != peers.world_size)
             problem = "only " + std::to_string(team) + " of " + std::to_string(peers.world_size) +

@@ -17,4 +17,5 @@ launched=(RANK=0 LOCAL_RANK=0 MASTER_ADDR=127.0.0.1 MASTER_PORT=29500)
 check 1 "^- one GPU is visible; an all-reduce needs 2" X=
 check 0 "^world sizes *2, 4$" "${launched[@]}" WORLD_SIZE=4
 check 1 "^- the launcher started one rank; an all-reduce needs 2" "${launched[@]}" WORLD_SIZE=1
+check 0 "^NCCL windows  *off by NCCL_WIN_ENABLE=0" "${launched[@]}" WORLD_SIZE=4 NCCL_WIN_ENABLE=0
 exit $failed

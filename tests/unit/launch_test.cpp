@@ -232,3 +232,9 @@ TEST_CASE("what goes into provenance") {
                                                      {"HOME", "/root"}});
     CHECK(relevant == Environment{{"CUDA_VISIBLE_DEVICES", "0,1"}, {"NCCL_NVLS_ENABLE", "0"}});
 }
+
+TEST_CASE("what turns NCCL's symmetric windows off is named") {
+    CHECK(windows_turned_off_by({{"NCCL_WIN_ENABLE", "0"}}) == "NCCL_WIN_ENABLE=0");
+    CHECK(windows_turned_off_by({{"NCCL_CUMEM_ENABLE", "0"}, {"NCCL_WIN_ENABLE", "1"}}) == "NCCL_CUMEM_ENABLE=0");
+    CHECK(windows_turned_off_by({{"NCCL_CUMEM_ENABLE", "1"}, {"NCCL_NVLS_ENABLE", "0"}}) == std::nullopt);
+}

@@ -77,6 +77,9 @@ void examine_gpus(Findings& findings, std::optional<int> launched_ranks) {
     const std::string multicast = gpus.front().multicast_supported ? "supported" : "not supported";
     findings.fact("multicast", multicast + (topology.multicast ? ", NCCL may use it (NCCL_NVLS_ENABLE is set)"
                                                                : ", not used (NCCL_NVLS_ENABLE=0 in rank processes)"));
+    const auto off = windows_turned_off_by(environment);
+    findings.fact("NCCL windows", off ? "off by " + *off + ": nccl_symm algorithms cannot run"
+                                      : "not turned off (by NCCL_CUMEM_ENABLE=0 or NCCL_WIN_ENABLE=0)");
     // A launcher may show each process one GPU, and may span hosts: its ranks are what counts.
     const int ranks = launched_ranks.value_or(static_cast<int>(gpus.size()));
     std::string world_sizes;
