@@ -91,6 +91,7 @@ TEST_CASE("tune writes the table and all that goes with it") {
     CAPTURE(result.output);
     REQUIRE(result.status == 0);
     CHECK(result.output.rfind("replaying the recording rec (Synthetic, 2026-09-01)\n", 0) == 0);
+    CHECK(result.output.find("\nvalidation: no shape is held out; the config names none\n") != std::string::npos);
     CHECK(place.files("o") == kRunFiles);
 
     const Table table = read_table(place.path() / "o" / "table.yaml");

@@ -132,14 +132,21 @@ TEST_CASE("the shipped configs") {
     // The quick one asks for nothing that a recording of the full one lacks.
     const Config quick = read_config(configs / "quick.yaml");
     CHECK(quick.sessions == 1);
-    const std::vector<Point> all = grid_points(full);
-    for (const Point& point : grid_points(quick))
+    const auto all_points = [](const Config& config) {
+        std::vector<Point> points = grid_points(config), held_out = validation_points(config);
+        CHECK_FALSE(held_out.empty()); // each is judged by shapes that its search does not use
+        points.insert(points.end(), held_out.begin(), held_out.end());
+        return points;
+    };
+    CHECK_FALSE(all_points(moe).empty());
+    const std::vector<Point> all = all_points(full);
+    for (const Point& point : all_points(quick))
         CHECK_MESSAGE(std::find(all.begin(), all.end(), point) != all.end(), to_string(point));
     for (const std::string& algorithm : quick.algorithms)
         CHECK(std::find(full.algorithms.begin(), full.algorithms.end(), algorithm) != full.algorithms.end());
     // On 8 GPUs, at 0.05 s a point and algorithm, the small world sizes side by side.
     double seconds = 0;
-    for (const Point& point : grid_points(quick))
+    for (const Point& point : all_points(quick))
         seconds += 0.05 * static_cast<double>(quick.algorithms.size()) * point.cell.world_size / 8;
     CHECK(seconds < 120);
 }

@@ -120,8 +120,11 @@ void finish(const TuneRequest& request, RunRecord record, const Replay* replay) 
     if (!cut.empty())
         std::cout << "budget: spent before the search of " << cut.size() << " of " << table.cells.size()
                   << " cells ended; their notes say so\n";
-    if (!request.config.validation_hidden_dims.empty() && validation_points(request.config).empty())
-        std::cout << "validation: no shape is held out; all are in the sweep or above max_message_bytes\n";
+    if (validation_points(request.config).empty())
+        std::cout << "validation: no shape is held out; "
+                  << (request.config.validation_hidden_dims.empty()
+                          ? "the config names none\n"
+                          : "all are in the sweep or above max_message_bytes\n");
     std::cout << held_out_lines(table, split.held_out);
     if (replay) std::cout << search_lines(table, samples, *replay);
     std::cout << "Written to " << request.out.string() << ": ";
