@@ -1,6 +1,7 @@
 #pragma once
 /// What measured times depend on: GPUs, links, driver and library versions, multicast, hosts.
 
+#include "comm/clock_range.hpp"
 #include "comm/environment.hpp"
 #include "comm/nvml.hpp"
 
@@ -45,17 +46,20 @@ Topology read_topology(const Environment& environment);
 /// Hosts that the ranks are on. Collective.
 int count_nodes(Communicator& communicator);
 
-/// The clock of one GPU, to drop blocks of measurements during which it fell.
+/// The clock of one GPU, to drop blocks of measurements during which it fell, and to tell those of the others.
 class ClockWatch {
   public:
     /// @param device CUDA device index
     explicit ClockWatch(int device);
     /// Nothing if the driver does not tell.
     std::optional<ClockReading> read() const;
+    void keep(unsigned sm_mhz) { kept_.add({sm_mhz, sm_mhz}); } // 0: not told
+    const ClockRange& kept() const { return kept_; }
 
   private:
     std::unique_ptr<Nvml> nvml_;
     int index_ = 0;
+    ClockRange kept_;
 };
 
 } // namespace crossover

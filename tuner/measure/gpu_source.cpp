@@ -159,6 +159,17 @@ std::vector<std::string> GpuSource::launches(std::string_view algorithm, const P
                           .workspace_limit_bytes = config_.workspace_limit_bytes});
 }
 
+ClockRange GpuSource::clocks() const {
+    const std::vector<std::byte> all = world_.all_gather_bytes(std::as_bytes(std::span(&clock_.kept(), 1)));
+    ClockRange clocks;
+    for (std::size_t at = 0; at < all.size(); at += sizeof clocks) {
+        ClockRange of_rank;
+        std::memcpy(&of_rank, all.data() + at, sizeof of_rank);
+        clocks.add(of_rank);
+    }
+    return clocks;
+}
+
 Fingerprint fingerprint_of(const Topology& topology, int nodes) {
     return {.sku = topology.gpus.at(0).name,
             .compute_capability = topology.gpus.at(0).compute_capability(),

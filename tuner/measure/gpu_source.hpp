@@ -33,6 +33,8 @@ class GpuSource : public SampleSource {
 
     std::vector<Sample> measure(int session, std::span<const Trial> trials) override;
     std::vector<std::string> launches(std::string_view algorithm, const Point& point) const override;
+    /// Of all GPUs, at which samples were taken. Collective.
+    ClockRange clocks() const;
 
   private:
     RankGroup* group_of(int world_size);

@@ -10,6 +10,7 @@
 #include "tuner/plan/run_session.hpp"
 #include "tuner/plan/validation.hpp"
 #include "tuner/progress.hpp"
+#include "tuner/read_file.hpp"
 #include "tuner/scratch_folder.hpp"
 #include "tuner/write_atomically.hpp"
 
@@ -29,7 +30,24 @@ namespace fs = std::filesystem;
 struct JobFolder : ScratchFolder {
     explicit JobFolder(const Config& config) { write_atomically(config_path(path()), to_yaml(config)); }
     static fs::path config_path(const fs::path& folder) { return folder / "config.yaml"; }
+    static fs::path clocks_path(const fs::path& folder, int session) {
+        return folder / ("clocks." + std::to_string(session));
+    }
 };
+
+constexpr const char* kClocks = "sm_clock_mhz"; // in provenance
+
+/// The clocks of the sessions of a job that have ended, and of the part of the run that was there before.
+void add_clocks(Provenance& provenance, const fs::path& folder, int sessions) {
+    ClockRange clocks = parse_clock_range(provenance.extra[kClocks]);
+    for (int session = 0; session < sessions; ++session)
+        if (const fs::path path = JobFolder::clocks_path(folder, session); fs::exists(path))
+            clocks.add(parse_clock_range(read_file(path, "the clocks")));
+    if (clocks.highest > 0)
+        provenance.extra[kClocks] = to_string(clocks);
+    else
+        provenance.extra.erase(kClocks); // the driver does not tell
+}
 
 /// The environment that rank processes will have: see supervise_ranks().
 Environment rank_process_environment() {
@@ -112,6 +130,9 @@ bool measure_on_gpus(const Config& config, const fs::path& out, bool resume, Run
     record = make_record(config, job.world_size, nodes);
     if (asked) record.config = asked;
     const bool writer = !self || self->rank == 0;
+    if (const fs::path former = out / "provenance.yaml"; writer && resume && fs::exists(former))
+        if (const auto& extra = read_provenance(former).provenance.extra; extra.contains(kClocks))
+            record.provenance.extra[kClocks] = extra.at(kClocks);
     if (writer) begin_run(out, record, resume); // fails before anything is measured; closed for the rank process
 
     const JobFolder folder(config);
@@ -125,6 +146,7 @@ bool measure_on_gpus(const Config& config, const fs::path& out, bool resume, Run
                                      "; what was measured is in " + (out / "samples.csv").string() +
                                      ", go on with --resume");
     }
+    add_clocks(record.provenance, folder.path(), config.sessions);
     return writer;
 }
 
@@ -168,6 +190,8 @@ int run_rank(const std::vector<std::string>& arguments) {
     try {
         run_session(session, *plan, source, samples, store);
         run_session(session, *validation, source, samples, store);
+        const ClockRange clocks = source.clocks();
+        if (journal) write_atomically(JobFolder::clocks_path(folder, session), to_string(clocks));
     } catch (const TimeoutError& error) {
         std::fprintf(stderr, "crossover: error: %s\n", error.what());
         plugins.in_flight.mark_timed_out();

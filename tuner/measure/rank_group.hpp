@@ -78,7 +78,7 @@ class RankGroup {
     SymmetricBuffer slots_;
     DeviceBarrier barrier_;
     CandidateContext context_;
-    double fastest_clock_ = 0; // MHz seen so far
+    unsigned fastest_clock_ = 0; // MHz seen so far
     std::optional<LinkSpeed> link_;
     PluginSession& session_;
     std::map<std::string, std::unique_ptr<GroupPlugin>> plugins_; // by name; they go first

@@ -97,9 +97,11 @@ std::vector<GraphTime> RankGroup::time_at_full_clock(const std::vector<TimedGrap
                                                      const TimingOptions& options) {
     for (int repetition = 0;; ++repetition) {
         std::vector<GraphTime> times = time_interleaved(graphs, comm_, barrier_, options, stream_.get());
-        const double clock = clock_.read().value_or(ClockReading{}).sm_mhz;
+        const unsigned clock = clock_.read().value_or(ClockReading{}).sm_mhz;
         fastest_clock_ = std::max(fastest_clock_, clock);
-        if (repetition == 2 || !comm_.any(clock < 0.97 * fastest_clock_)) return times;
+        if (repetition < 2 && comm_.any(clock < 0.97 * fastest_clock_)) continue;
+        clock_.keep(clock);
+        return times;
     }
 }
 
