@@ -161,9 +161,8 @@ std::string emit_cpp_header(std::span<const Table> tables) {
         "// message_bytes is one rank's input tensor: tokens x hidden_dim x element size. Limits are inclusive.\n"
         "// std::nullopt means not measured or not supported; 0 means never. The optional limits are for host code; "
         "all else\n// is for host and device.\n"
-        "// NCCL sums in the tensor's dtype and in an order of its own: where a limit to `unfused` moves, results "
-        "change "
-        "in\n// their last bits.\n";
+        "// NCCL sums in the tensor's dtype and in an order of its own: where a limit to `unfused` moves, results\n"
+        "// change in their last bits.\n";
 
     std::string body = std::string("\n#include <cstdint>\n#include <optional>\n") +
                        (only_one ? "" : "#include <string_view>\n") + "\n" + kCommon + "\n" +
