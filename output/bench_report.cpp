@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <set>
 #include <vector>
 
 namespace crossover {
@@ -94,6 +95,17 @@ std::string fastest_of(const Configuration& configuration) {
     return fastest->algorithm + " (" + speedup_of(*fastest, configuration) + ")";
 }
 
+/// What the points have of something, each once, in their order.
+template <class ToNode>
+YAML::Node distinct(std::span<const Sample> samples, ToNode to_node) {
+    YAML::Node list(YAML::NodeType::Sequence);
+    list.SetStyle(YAML::EmitterStyle::Flow);
+    std::set<std::string> seen;
+    for (const Sample& sample : samples)
+        if (const YAML::Node node = to_node(sample.point); seen.insert(node.Scalar()).second) list.push_back(node);
+    return list;
+}
+
 std::string padded(std::string text, std::size_t width) {
     text.resize(std::max(text.size(), width), ' ');
     return text;
@@ -131,13 +143,13 @@ std::string bench_text(std::span<const Sample> samples, std::span<const PluginIn
         const Point& point = configuration.samples.front().point;
         text += "\n" + rule + "\n" + title(point) + "\n" + subtitle(point) + "\n" + rule + "\n";
         text += padded("Algorithm", width) + padded("Time (us)", 12) + padded("Speedup", 12) +
-                padded("Over floor", 12) + "Rel. error\n" + thin + "\n";
+                padded("Over floor", 12) + padded("Rel. error", 12) + "Launch\n" + thin + "\n";
         for (const Sample& sample : configuration.samples) {
             char error[32];
             std::snprintf(error, sizeof error, "%.1e", sample.rel_error);
             text += padded(sample.algorithm, width) + padded(time_of(sample), 12) +
                     padded(speedup_of(sample, configuration), 12) + padded(over_floor(sample, configuration), 12) +
-                    (is_ok(sample) && &sample != configuration.floor ? error : sample.note) + "\n";
+                    padded(is_ok(sample) && &sample != configuration.floor ? error : "-", 12) + sample.note + "\n";
         }
         text += "Fastest: " + fastest_of(configuration) + "\n";
     }
@@ -168,6 +180,9 @@ std::string bench_json(std::span<const Sample> samples, const BenchSettings& set
         document["sku"] = text_node(samples.front().sku);
         document["world_size"] = number_node(samples.front().point.cell.world_size);
     }
+    document["dtypes"] = distinct(samples, [](const Point& point) { return text_node(to_string(point.cell.dtype)); });
+    document["hidden_dims"] = distinct(samples, [](const Point& point) { return number_node(point.hidden_dim); });
+    document["num_tokens"] = distinct(samples, [](const Point& point) { return number_node(point.num_tokens); });
     document["warmup"] = number_node(settings.warmup);
     document["trials"] = number_node(settings.trials);
     document["graph_calls"] = number_node(settings.graph_calls);

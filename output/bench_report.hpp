@@ -28,7 +28,7 @@ struct BenchSettings {
     int trials = 0; // replays timed
     int graph_calls = 0;
 };
-/// The same as JSON: the settings, and one object a configuration in `results`.
+/// The same as JSON: what was asked for, the settings, and one object a configuration in `results`.
 std::string bench_json(std::span<const Sample> samples, const BenchSettings& settings,
                        std::span<const PluginInfo> candidates = {});
 

@@ -196,3 +196,26 @@ TEST_CASE("equal numbers of tokens also go by the collectives that ask for them,
     uneven.tensors[0].moe.padded_bytes = uneven.tensors[1].moe.padded_bytes = 6 * 16 * 2 - 1;
     CHECK_FALSE(uneven.run(algorithm::nccl_allreduce_slice, 0));
 }
+
+TEST_CASE("candidates of ours say how they are launched and how many multiprocessors that takes") {
+    World world(Pattern::moe_combine_even, DType::bfloat16, Quant::none, ScaleLayout::linear, 16, {2, 2}, 2, 1);
+    CandidateContext context{.workspace = world.emulated.workspaces[0],
+                             .multiprocessors = 2,
+                             .compute_capability_major = 9,
+                             .no_windows = {}};
+    const std::string push = make_moe_candidates(algorithm::push, context)[0]->detail(world.tensors[0]);
+    CHECK(push.starts_with("ctas="));
+    CHECK(push.ends_with(" of 2 SMs"));
+
+    context.multiprocessors = 132;
+    CallTensors tensors;
+    tensors.call.pattern = Pattern::allreduce;
+    tensors.call.hidden_dim = 4096;
+    const std::string launch = "cluster=2,clusters=60,threads=128,ahead=1,behind=1";
+    const auto detail = [&](std::int64_t num_tokens) {
+        tensors.call.num_tokens = num_tokens;
+        return make_candidates("twoshot[" + launch + "]", context)[0]->detail(tensors);
+    };
+    CHECK(detail(3) == launch + "; 6 of 132 SMs"); // the other clusters have no token
+    CHECK(detail(100) == launch + "; 120 of 132 SMs");
+}

@@ -162,8 +162,21 @@ def allreduce_sentences(recording, tune_output, evaluations):
            f"{max(min(curve[False]) for curve in curves.values())} KiB on, at every hidden dim and quant mode of the "
            "recording", all(max(curve[True]) < min(curve[False]) for curve in curves.values()))
 
+    # Read: the sum and the residual; written: the residual and the output, whose bytes an element are these.
+    speeds = []
+    for quant, size in (("none", 2), ("fp8", 1), ("fp4", 0.5 + 1 / 16)):
+        points = [point for world_size in (2, 4) for point, _ in recording.points(world_size, FUSED)
+                  if point.quant == quant and message_bytes(point) == 64 * MIB]
+        norms = [recording.us[point]["nccl_fused_norm"]
+                 - recording.us[point._replace(pattern="allreduce", quant="none")]["nccl"] for point in points]
+        speeds.append([32 * MIB * (6 + size) / norm / 1e6 for norm in norms])
+    shares = [f"{100 * min(each) / 4.8:.0f} to {100 * max(each) / 4.8:.0f} %" for each in speeds]
+    none, fp8, fp4 = (span(each, " to ") for each in speeds)
+    yield (f"At 64 MiB it moves {none} TB/s, {shares[0]} of the 4.8 TB/s of H200's memory, with fp8 {fp8} ({shares[1]}), "
+           f"with fp4 {fp4} ({shares[2]})", True)
 
-def moe_sentences(moe):
+
+def moe_sentences(moe, cells_without_push):
     tokens = {point.num_tokens for point in moe.us}
     yield (f"The recording `h200-4x-moe` ({moe.facts['gpus']} × H200, {moe.multicast}, hidden_dim "
            f"{' and '.join(map(str, moe.hidden_dims))}, {min(tokens)} to {max(tokens)} tokens a rank)", True)
@@ -188,6 +201,13 @@ def moe_sentences(moe):
             ratios[point.world_size, tokens].append(us["quantize_nccl_allgather"] / us["nccl_allgather_quantize"])
     few, some, many = ([span(ratios[world_size, tokens], " to ") for world_size in (2, 4)]
                        for tokens in ("few", 64, 4096))
+    kib = {(cell["pattern"], cell["world_size"]): f"{cell['quantize_before_gather_min_bytes'] / 1024:.0f}"
+           for cell in cells_without_push if cell.get("quantize_before_gather_min_bytes") is not None}
+    even, one_hot, zipf = ((kib[f"moe_dispatch_{tokens}", 2], kib[f"moe_dispatch_{tokens}", 4])
+                           for tokens in ("even", "one_hot", "zipf"))
+    yield (f"quantizing before the all-gather pays from {even[0]} KiB a rank at world size 2 and {even[1]} KiB at 4 where "
+           f"all have as many tokens, {one_hot[0]} and {one_hot[1]} KiB where one has all, {zipf[0]} and {zipf[1]} KiB "
+           "by Zipf", True)
     yield (f"at world size 2, quantizing before the all-gather takes {few[0]} times as long as after it below 32 "
            f"tokens a rank, {some[0]} at 64, and {many[0]} at 4096; at world size 4 {few[1]}, {some[1]} and {many[1]}.",
            True)
@@ -222,6 +242,12 @@ def by_the_recordings(readme, crossover):
         crossover("tune", "--recording", moe.folder, "--config", "configs/moe.yaml", "--search", "grid", "--out",
                   out + "/moe")
         moe_table = json.loads(crossover("emit", "json", out + "/moe/table.yaml"))
+        config = (ROOT / "configs/moe.yaml").read_text(encoding="utf-8")
+        without_push = pathlib.Path(out) / "without_push.yaml"
+        without_push.write_text(re.sub(r"^ *- push .*\n", "", config, flags=re.M), encoding="utf-8")
+        crossover("tune", "--recording", moe.folder, "--config", str(without_push), "--search", "grid", "--out",
+                  out + "/without_push")
+        without_push = json.loads(crossover("emit", "json", out + "/without_push/table.yaml"))
         evaluations = {(OUR_TABLE if one["file"].startswith(out) else one["table"], group["world_size"]): group
                        for one in evaluated["evaluations"] for group in one["groups"]
                        if group["pattern"] == FUSED and group["quant"] == "all"}
@@ -231,7 +257,7 @@ def by_the_recordings(readme, crossover):
         readme = with_table(readme, f"kernels at world size {world_size}", kernels_table(recording, world_size))
     readme = with_table(readme, "regret of engines' rules", regret_table(evaluations))
     by_hand = []
-    for sentence, holds in (*allreduce_sentences(recording, tune_output, evaluations), *moe_sentences(moe)):
+    for sentence, holds in (*allreduce_sentences(recording, tune_output, evaluations), *moe_sentences(moe, without_push["cells"])):
         filled, count = with_sentence(readme, sentence)
         if holds:
             readme = filled

@@ -55,7 +55,9 @@ std::string squeezed(std::string text) {
 } // namespace
 
 TEST_CASE("speed-ups are against the faster unfused algorithm of the configuration") {
-    const std::string text = bench_text(samples());
+    std::vector<Sample> measured = samples();
+    measured[2].note = "cluster=8; 66 of 132 SMs";
+    const std::string text = bench_text(measured);
     CHECK(has(text, "num_tokens=1, hidden_dim=8192, world_size=4"));
     CHECK(has(text, "dtype=bfloat16, residual=yes, quant=fp8"));
     CHECK(has(line(text, "nccl_separate"), "0.60x"));
@@ -64,6 +66,7 @@ TEST_CASE("speed-ups are against the faster unfused algorithm of the configurati
     CHECK(has(line(text, "oneshot"), "1.60x"));   // over the floor,
     CHECK_FALSE(has(line(text, "\nfloor"), "x")); // which is no baseline and no contender
     CHECK(has(line(text, "\nfloor"), "2.50"));
+    CHECK(has(squeezed(line(text, "oneshot")), "2.0e-03 cluster=8; 66 of 132 SMs"));
     CHECK(has(line(text, "twoshot"), "skipped"));
     CHECK(has(line(text, "twoshot"), "why"));
 
@@ -88,6 +91,8 @@ TEST_CASE("JSON gives times only of what ran") {
     const std::string text = bench_json(samples(), {.warmup = 5, .trials = 20, .graph_calls = 10});
     for (const char* const setting : {"\"world_size\": 4", "\"warmup\": 5", "\"trials\": 20", "\"graph_calls\": 10"})
         CHECK(has(text, setting));
+    for (const char* const asked : {"\"dtypes\": [\"bfloat16\"]", "\"hidden_dims\": [8192]", "\"num_tokens\": [1, 64]"})
+        CHECK(has(text, asked));
     CHECK(has(text, "\"message_bytes\": 16384"));
     CHECK(has(text, "\"fastest\": \"oneshot\""));
     CHECK(has(text, "\"speedup\": 3"));
@@ -121,9 +126,13 @@ TEST_CASE("bench measures all that it was asked for, and compares what suits the
     CHECK(has(norm, "quants: [none, fp8]"));
     CHECK(has(norm, "custom_fused_norm"));
     CHECK(has(norm, "graph_calls: 20"));
+    CHECK(has(norm, "trials: 20"));
     const std::string alone = config("--pattern allreduce");
     CHECK(has(alone, "algorithms: [nccl, nccl_symm, oneshot, twoshot]"));
     CHECK(has(alone, "graph_calls: 10"));
+    CHECK(has(alone, "trials: 50"));
+    CHECK(has(alone, "num_tokens: [128, 512, 1024, 2048, 4096, 8192]"));
+    CHECK(has(config("--pattern allreduce --trials 7 --num-tokens 16"), "trials: 7"));
     CHECK(has(config("--pattern allreduce --graph-calls 30 --no-oneshot"), "graph_calls: 30"));
     CHECK_FALSE(has(config("--no-oneshot"), "oneshot,"));
 }

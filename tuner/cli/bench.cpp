@@ -48,6 +48,17 @@ std::vector<std::string> launch_sweep(const std::string& algorithm) {
     return names;
 }
 
+/// The defaults of vLLM's scripts: of benchmark_device_communicators.py, and of benchmark_fused_collective.py.
+struct Defaults {
+    std::string num_tokens;
+    int trials, graph_calls;
+};
+Defaults defaults_of(Pattern pattern) {
+    if (pattern == Pattern::allreduce)
+        return {.num_tokens = "128,512,1024,2048,4096,8192", .trials = 50, .graph_calls = 10};
+    return {.num_tokens = "128,512,1024,2048", .trials = 20, .graph_calls = 20};
+}
+
 /// What is compared where nothing else is asked for.
 std::vector<std::string> default_algorithms(Pattern pattern) {
     if (is_moe_dispatch(pattern))
@@ -84,15 +95,13 @@ std::uint64_t largest_message(const Config& config) {
 std::optional<Request> parse_request(const std::vector<std::string>& arguments) {
     Request request;
     Config& config = request.config;
-    std::vector<std::string> tokens{"128,512,1024,2048"}, hidden{"8192"}, dtypes{"bfloat16"}, quants{"none"},
-        algorithms, libraries;
+    std::vector<std::string> tokens, hidden{"8192"}, dtypes{"bfloat16"}, quants{"none"}, algorithms, libraries;
     std::string pattern = "allreduce_residual_rmsnorm", cache = "hot", launch;
-    int graph_calls = 0;
     bool no_residual = false, no_oneshot = false, sweep_launch = false;
     po::options_description options;
     // clang-format off
     options.add_options()
-        ("num-tokens", po::value(&tokens)->multitoken()->value_name("N..."), "token counts (128 512 1024 2048)")
+        ("num-tokens", po::value(&tokens)->multitoken()->value_name("N..."), "token counts (128 512 1024 2048; 4096 8192, too, for pattern allreduce)")
         ("hidden-dim", po::value(&hidden)->multitoken()->value_name("N..."), "hidden dimensions (8192)")
         ("dtypes", po::value(&dtypes)->multitoken()->value_name("D..."), "bfloat16, float16, float32 (bfloat16)")
         ("quant-modes", po::value(&quants)->multitoken()->value_name("Q..."), "none, fp8, fp4 (none)")
@@ -109,8 +118,8 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         ("sweep-launch", po::bool_switch(&sweep_launch), "try many launch parameters, print the fastest of each shape")
         ("world-size", po::value(&request.world_size)->value_name("N"), "2, 4 or 8; all GPUs by default")
         ("warmup", po::value(&config.warmup)->value_name("N")->default_value(5), "replays thrown away")
-        ("trials", po::value(&config.trials)->value_name("N")->default_value(20), "replays timed")
-        ("graph-calls", po::value(&graph_calls)->value_name("N"), "calls in one CUDA graph (20; 10 for pattern allreduce)")
+        ("trials", po::value(&config.trials)->value_name("N"), "replays timed (20; 50 for pattern allreduce)")
+        ("graph-calls", po::value(&config.graph_calls)->value_name("N"), "calls in one CUDA graph (20; 10 for pattern allreduce)")
         ("cache", po::value(&cache)->value_name("C"), "hot (inputs in L2) or cold")
         ("markdown", po::value(&request.markdown)->value_name("FILE"), "write the tables as Markdown")
         ("json", po::value(&request.json)->value_name("FILE"), "write them as JSON")
@@ -123,7 +132,6 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     if (values->count("world-size") != 0 && request.world_size < 1)
         throw InputError("--world-size", std::to_string(request.world_size) + " is no number of ranks",
                          "write 2, 4 or 8, or leave it out for all GPUs");
-    config.num_tokens = sizes_of("--num-tokens", tokens);
     config.hidden_dims = sizes_of("--hidden-dim", hidden);
     for (const std::string& word : words_of(dtypes)) config.dtypes.push_back(word_option("--dtypes", word, kDTypes));
     for (const std::string& word : words_of(quants))
@@ -133,6 +141,10 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         throw InputError("--no-residual", "means nothing to pattern " + pattern, "leave it out");
     if (no_residual) asked = Pattern::allreduce_rmsnorm;
     config.patterns = {asked};
+    const Defaults defaults = defaults_of(asked);
+    config.num_tokens = sizes_of("--num-tokens", tokens.empty() ? std::vector{defaults.num_tokens} : tokens);
+    if (values->count("trials") == 0) config.trials = defaults.trials;
+    if (values->count("graph-calls") == 0) config.graph_calls = defaults.graph_calls;
     if (quants_of(config, asked) != config.quants)
         throw InputError("--quant-modes", "mean nothing to pattern " + pattern, "leave them out");
     config.cache = word_option("--cache", cache, kCacheStates);
@@ -140,8 +152,6 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     if (config.algorithms.empty()) config.algorithms = default_algorithms(asked);
     if (no_oneshot) std::erase(config.algorithms, "oneshot");
     config.algorithms = with_launches(config.algorithms, launch, sweep_launch);
-    const int as_vllm = asked == Pattern::allreduce ? 10 : 20; // its scripts for communicators, and for fused kernels
-    config.graph_calls = values->count("graph-calls") != 0 ? graph_calls : as_vllm;
     config.search = Search::grid; // all that was asked for
     config.sessions = 1;
     config.launches = LaunchChoice::standard; // and those that were named

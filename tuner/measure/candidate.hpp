@@ -72,6 +72,9 @@ struct CandidateContext {
     std::string no_windows; // why nccl_symm_* cannot run; empty if it can
 };
 
+/// "66 of 132 SMs": those that a launch of this many CTAs keeps from other work, at most.
+std::string multiprocessors_used(std::int64_t ctas, const CandidateContext& context);
+
 /// The candidates of an algorithm's name (tuner/workload.hpp). `oneshot[cluster=8,clusters=16,threads=128,ahead=1,
 /// behind=1]` runs with these launch parameters. @throws InputError for an unknown name.
 std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& algorithm, const CandidateContext& context);

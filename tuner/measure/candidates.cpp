@@ -8,10 +8,17 @@
 #include "tuner/named_words.hpp"
 #include "tuner/workload.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace crossover {
 namespace {
+
+/// A launch in words: a cluster without a token is not launched.
+std::string described(const LaunchParameters& launch, const FusedAllReduce& call, const CandidateContext& context) {
+    const std::int64_t clusters = std::min<std::int64_t>(launch.clusters, call.num_tokens);
+    return to_string(launch) + "; " + multiprocessors_used(clusters * launch.cluster_size, context);
+}
 
 class FusedCandidate : public Candidate {
   public:
@@ -27,7 +34,9 @@ class FusedCandidate : public Candidate {
     void enqueue(const CallTensors& tensors, cudaStream_t stream) override {
         run(algorithm_, tensors.call, context_.workspace, launch_for(tensors.call), stream);
     }
-    std::string detail(const CallTensors& tensors) const override { return to_string(launch_for(tensors.call)); }
+    std::string detail(const CallTensors& tensors) const override {
+        return described(launch_for(tensors.call), tensors.call, context_);
+    }
     std::optional<std::int64_t> residual_row(const FusedAllReduce& call, std::int64_t token) const override {
         if (!is_sharded(call.pattern)) return token;
         const Peers& peers = context_.workspace.peers;
@@ -113,8 +122,9 @@ class CustomFusedNormCandidate : public Candidate {
         enqueue_norm(tensors, tensors.reduced, false, stream);
     }
     std::string detail(const CallTensors& tensors) const override {
+        const FusedAllReduce call = allreduce_only(tensors);
         return std::string(allreduce_ == Fused::oneshot ? "oneshot " : "twoshot ") +
-               to_string(launch_for(allreduce_only(tensors)));
+               described(launch_for(call), call, context_);
     }
 
   private:
@@ -219,6 +229,11 @@ class LocalWorkCandidate : public Candidate {
 };
 
 } // namespace
+
+std::string multiprocessors_used(std::int64_t ctas, const CandidateContext& context) {
+    return std::to_string(std::min<std::int64_t>(ctas, context.multiprocessors)) + " of " +
+           std::to_string(context.multiprocessors) + " SMs";
+}
 
 std::vector<std::unique_ptr<Candidate>> make_candidates(const std::string& name, const CandidateContext& context) {
     std::vector<std::unique_ptr<Candidate>> candidates = make_moe_candidates(name, context);

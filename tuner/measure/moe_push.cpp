@@ -50,7 +50,7 @@ class Push : public Candidate {
     std::string detail(const CallTensors& tensors) const override {
         const MoeLaunch launch = launch_for(tensors);
         return "ctas=" + std::to_string(launch.ctas) + ",threads=" + std::to_string(launch.threads) +
-               (launch.relays ? ",relays" : "");
+               (launch.relays ? ",relays" : "") + "; " + multiprocessors_used(launch.ctas, context_);
     }
 
   private:
