@@ -43,7 +43,7 @@ std::vector<Difference> find_differences(const Table& before, const Table& after
     software("cache", "cache state", value_of(from.extra, "cache"), value_of(to.extra, "cache"));
     // A sample of fewer calls or replays is noisier, and by another guard band limits move and ties come and go: told,
     // and blocks nothing.
-    for (const std::string key : {"graph_calls", "trials", "guard_band"})
+    for (const std::string key : {"graph_calls", "trials", "guard_band", "scale_layout"})
         if (const std::string x = value_of(from.extra, key), y = value_of(to.extra, key);
             !x.empty() && !y.empty() && x != y)
             differences.push_back({key + ": " + x + " → " + y, false, ""});

@@ -19,6 +19,10 @@ inline constexpr std::array kCacheStates{Named<CacheState>{CacheState::hot, "hot
                                          Named<CacheState>{CacheState::cold, "cold"}};
 constexpr std::string_view to_string(CacheState state) { return detail::name_in(kCacheStates, state); }
 
+inline constexpr std::array kScaleLayouts{Named<ScaleLayout>{ScaleLayout::swizzled, "swizzled"},
+                                          Named<ScaleLayout>{ScaleLayout::linear, "linear"}};
+constexpr std::string_view to_string(ScaleLayout layout) { return detail::name_in(kScaleLayouts, layout); }
+
 /// Which points of the sweep are measured: `adaptive` those that decide, `grid` all of them.
 enum class Search : std::uint8_t { adaptive, grid };
 inline constexpr std::array kSearches{Named<Search>{Search::adaptive, "adaptive"}, Named<Search>{Search::grid, "grid"}};
@@ -57,7 +61,8 @@ struct Config {
     double precision = 0.0025; // standard error (share) at which a sample of an adaptive search ends; 0 = all trials
     int graph_calls = 20;      // calls in one CUDA graph
     CacheState cache = CacheState::hot;
-    double timeout_ms = 2000; // a device spin gives up after this
+    ScaleLayout scale_layout = ScaleLayout::swizzled; // of fp4's block scales
+    double timeout_ms = 2000;                         // a device spin gives up after this
 
     // fit
     double guard_band = 0.02; // an algorithm must win by this much to displace the baseline

@@ -179,6 +179,7 @@ void take_measurement(YamlMap map, Config& config) {
     take_number(map, "precision", config.precision, 0.0, 0.5);
     take_number(map, "graph_calls", config.graph_calls, 1, 10000);
     map.find_word("cache", kCacheStates, config.cache);
+    map.find_word("scale_layout", kScaleLayouts, config.scale_layout);
     take_number(map, "timeout_ms", config.timeout_ms, 1.0, 600000.0);
     map.finish();
 }
@@ -260,6 +261,7 @@ YAML::Node to_node(const Config& config) {
     measurement["precision"] = number_node(config.precision);
     measurement["graph_calls"] = number_node(config.graph_calls);
     measurement["cache"] = text_node(to_string(config.cache));
+    measurement["scale_layout"] = text_node(to_string(config.scale_layout));
     measurement["timeout_ms"] = number_node(config.timeout_ms);
     YAML::Node fit = node["fit"];
     fit["guard_band"] = number_node(config.guard_band);

@@ -27,7 +27,7 @@ sweep:
   max_message_bytes: 4194304
   algorithms: [nccl, nccl_fused_norm, nccl_sharded_norm, custom_fused_norm, oneshot, twoshot,
                nccl_allgather_quantize, nccl_allreduce_slice, push]
-measurement: {sessions: 2, launches: default, warmup: 1, trials: 3, graph_calls: 2, timeout_ms: 20000}
+measurement: {sessions: 2, launches: default, warmup: 1, trials: 3, graph_calls: 2, scale_layout: linear, timeout_ms: 20000}
 validation: {hidden_dims: [2048], num_tokens: [5]}
 YAML
 

@@ -30,6 +30,7 @@ struct World {
             auto& of = tensors.ranks[static_cast<std::size_t>(rank)];
             of.input.resize(padded);
             of.output.resize(padded);
+            of.scales.resize(std::max(of.scales.size(), padded / kFp4BlockSize));
             of.residual_in =
                 testing::tensor_of(shape.dtype, rows, shape.hidden_dim, [&](std::int64_t t, std::int64_t c) {
                     return residual_value(seed, rank * rows + t, c);
@@ -77,6 +78,7 @@ TEST_CASE("nccl_sharded_norm agrees with float64 on every rank, tokens that do n
                     shape.pattern = Pattern::allreduce_residual_rmsnorm_sharded;
                     shape.dtype = dtype.value;
                     shape.quant = quant.value;
+                    shape.scale_layout = seed % 2 ? ScaleLayout::linear : ScaleLayout::swizzled;
                     shape.num_tokens = tokens;
                     shape.hidden_dim = 80; // quantized rows are not multiples of 16 bytes
                     INFO(testing::describe(Fused::twoshot, shape, size));

@@ -135,6 +135,15 @@ TEST_CASE("bench measures all that it was asked for, and compares what suits the
     CHECK(has(config("--pattern allreduce --trials 7 --num-tokens 16"), "trials: 7"));
     CHECK(has(config("--pattern allreduce --graph-calls 30 --no-oneshot"), "graph_calls: 30"));
     CHECK_FALSE(has(config("--no-oneshot"), "oneshot,"));
+    CHECK(has(config("--quant-modes fp4 --scale-layout linear"), "scale_layout: linear"));
+}
+
+TEST_CASE("two libraries are two options") {
+    const std::string option = " --candidate " CROSSOVER_PLUGIN_DIR "/";
+    const auto result = test::run_command(std::string(CROSSOVER_BINARY) + " bench --print-config --pattern allreduce" +
+                                          option + "good.so" + option + "other.so");
+    INFO(result.output);
+    CHECK(has(result.output, "algorithms: [nccl, nccl_symm, oneshot, twoshot, acme_oneshot, acme_unfused]"));
 }
 
 TEST_CASE("bench prints no config that could not be measured") {
@@ -201,6 +210,7 @@ TEST_CASE("bench says what is wrong with its options in one line") {
              {"--quant-modes fp9", "`fp9`"},
              {"--pattern gather", "`gather`"},
              {"--cache warm", "write one of hot, cold"},
+             {"--scale-layout tiled", "write one of swizzled, linear"},
              {"--print-config --launch x=1", "cannot read `x=1`"},
              {"--print-config --graph-calls 0", "`graph_calls` is 0"},
              {"--no-residual --pattern allreduce", "--no-residual: means nothing"},

@@ -290,9 +290,15 @@ TEST_CASE(
     after = before;
     after.provenance.extra["guard_band"] = "0.02";
     CHECK(compare_tables(before, after).differences.empty()); // a table of a former Crossover does not tell
+    before.provenance.extra["scale_layout"] = "linear";
+    CHECK(compare_tables(before, after).differences.empty());
     before.provenance.extra["guard_band"] = "0.05";
     REQUIRE(compare_tables(before, after).differences.size() == 1);
     CHECK(compare_tables(before, after).differences[0].text == "guard_band: 0.05 → 0.02");
+    CHECK(compare_tables(before, after).comparable());
+    after.provenance.extra["scale_layout"] = "swizzled";
+    REQUIRE(compare_tables(before, after).differences.size() == 2);
+    CHECK(compare_tables(before, after).differences[1].text == "scale_layout: linear → swizzled");
     CHECK(compare_tables(before, after).comparable());
 
     after = before;

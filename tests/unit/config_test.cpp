@@ -24,6 +24,7 @@ const std::string kSmall = R"(sweep:
 measurement:
   sessions: 2
   cache: cold
+  scale_layout: linear
 fit:
   guard_band: 0.05
 )";
@@ -67,6 +68,7 @@ TEST_CASE("every key is read, absent ones keep their defaults") {
     expected.algorithms = {"nccl_fused_norm", "oneshot", "twoshot"};
     expected.sessions = 2;
     expected.cache = CacheState::cold;
+    expected.scale_layout = ScaleLayout::linear;
     expected.guard_band = 0.05;
     CHECK(config == expected);
     CHECK(parsed(std::string(kSmall) + "\nvalidation: {}\n") == expected); // nothing is held out
@@ -157,7 +159,7 @@ TEST_CASE("errors name the line, the value and the remedy") {
     };
     check("  hidden_dims", "  hiden_dims", "6: unknown key `hiden_dims` in `sweep`; did you mean `hidden_dims`?");
     check("  sessions", "  sesions", "11: unknown key `sesions` in `measurement`; did you mean `sessions`?");
-    check("fit:", "fitt:", "13: unknown key `fitt` in the config; did you mean `fit`?");
+    check("fit:", "fitt:", "14: unknown key `fitt` in the config; did you mean `fit`?");
     check("  cache: cold", "  sessions: 3", "12: `sessions` twice in `measurement`; keep one");
     check("2880", "-2880", "6: `hidden_dims` has -2880; write sizes from 8 to 1048576");
     check("2880", "0", "6: `hidden_dims` has 0; write sizes from 8 to 1048576");
@@ -191,24 +193,25 @@ TEST_CASE("errors name the line, the value and the remedy") {
         "8: the smallest bfloat16 message has 5760 bytes, above `max_message_bytes`; raise it, or add smaller shapes");
     check("sessions: 2", "sessions: 0", "11: `sessions` is 0; write a value from 1 to 1000");
     check("cold", "warm", "12: `cache` is `warm`; write one of hot, cold");
-    check("0.05", "0.9", "14: `guard_band` is 0.9; write a value from 0 to 0.5");
+    check("linear", "tiled", "13: `scale_layout` is `tiled`; write one of swizzled, linear");
+    check("0.05", "0.9", "15: `guard_band` is 0.9; write a value from 0 to 0.5");
     check("sessions: 2", "search: griddy", "11: `search` is `griddy`; write one of adaptive, grid");
     check("sessions: 2", "budget_samples: -1", "11: `budget_samples` is -1; write a value from 0 to 1099511627776");
     check("fit:", "validation:\n  hidden_dims: [2884]\n  num_tokens: [1]\nfit:",
-          "14: `hidden_dims` has 2884, not a multiple of 8 (16-byte vectors); write 2888 or another multiple");
-    check("fit:", "validation:\n  hidden_dims: []\nfit:", "14: `num_tokens` is missing in `validation`; add it");
+          "15: `hidden_dims` has 2884, not a multiple of 8 (16-byte vectors); write 2888 or another multiple");
+    check("fit:", "validation:\n  hidden_dims: []\nfit:", "15: `num_tokens` is missing in `validation`; add it");
     check("sessions: 2", "sessions:", "11: `sessions` is not a single value; write an integer");
-    check("0.05", "nan", "14: `guard_band` is `nan`; write a number");
+    check("0.05", "nan", "15: `guard_band` is `nan`; write a number");
     check("[2, 8]", "[99999999999999999999]",
           "2: `world_sizes` is `99999999999999999999`; write an integer nearer to 0");
     check("sessions: 2", "sessions: -99999999999", "11: `sessions` is `-99999999999`; write an integer nearer to 0");
     check("1048576", "-1", "8: `max_message_bytes` is `-1`; write an integer from 0");
     // What is empty is told on its own line, not on that of what comes next.
-    check("fit:\n  guard_band: 0.05", "fit:", "13: `fit` is empty; write `key: value` lines in it");
-    check("measurement:\n  sessions: 2\n  cache: cold\n", "measurement:\n",
+    check("fit:\n  guard_band: 0.05", "fit:", "14: `fit` is empty; write `key: value` lines in it");
+    check("measurement:\n  sessions: 2\n  cache: cold\n  scale_layout: linear\n", "measurement:\n",
           "10: `measurement` is empty; write `key: value` lines in it");
     check("[2880, 8192]", "", "6: `hidden_dims` is not a list; write [a, b] or `- a` lines");
-    check("fit:", "---\nfit:", "14: a second YAML document, behind a line `---`; keep one in a file");
+    check("fit:", "---\nfit:", "15: a second YAML document, behind a line `---`; keep one in a file");
 }
 
 TEST_CASE("malformed and missing files") {

@@ -135,6 +135,8 @@ TEST_CASE("what was not recorded is named, and what was") {
           "ask for at most these with --sessions or `measurement.sessions`, or measure on GPUs");
     CHECK(error([](Config& c) { c.cache = CacheState::cold; }) ==
           "cache cold was not recorded; recorded: hot; ask for this in the config, or measure on GPUs");
+    CHECK(error([](Config& c) { c.scale_layout = ScaleLayout::linear; }) ==
+          "scale_layout linear was not recorded; recorded: swizzled; ask for this in the config, or measure on GPUs");
     CHECK(error([](Config& c) { c.workspace_limit_bytes = 1 << 20; }) ==
           "workspace_limit_bytes 1048576 was not recorded; recorded: 67108864; "
           "ask for this in the config, or measure on GPUs");

@@ -96,7 +96,7 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     Request request;
     Config& config = request.config;
     std::vector<std::string> tokens, hidden{"8192"}, dtypes{"bfloat16"}, quants{"none"}, algorithms, libraries;
-    std::string pattern = "allreduce_residual_rmsnorm", cache = "hot", launch;
+    std::string pattern = "allreduce_residual_rmsnorm", cache = "hot", scale_layout = "swizzled", launch;
     bool no_residual = false, no_oneshot = false, sweep_launch = false;
     po::options_description options;
     // clang-format off
@@ -121,6 +121,7 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         ("trials", po::value(&config.trials)->value_name("N"), "replays timed (20; 50 for pattern allreduce)")
         ("graph-calls", po::value(&config.graph_calls)->value_name("N"), "calls in one CUDA graph (20; 10 for pattern allreduce)")
         ("cache", po::value(&cache)->value_name("C"), "hot (inputs in L2) or cold")
+        ("scale-layout", po::value(&scale_layout)->value_name("S"), "of fp4's block scales: swizzled, the default, or linear")
         ("markdown", po::value(&request.markdown)->value_name("FILE"), "write the tables as Markdown")
         ("json", po::value(&request.json)->value_name("FILE"), "write them as JSON")
         ("csv", po::value(&request.csv)->value_name("FILE"), "write the samples as samples.csv")
@@ -148,6 +149,7 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
     if (quants_of(config, asked) != config.quants)
         throw InputError("--quant-modes", "mean nothing to pattern " + pattern, "leave them out");
     config.cache = word_option("--cache", cache, kCacheStates);
+    config.scale_layout = word_option("--scale-layout", scale_layout, kScaleLayouts);
     config.algorithms = words_of(algorithms);
     if (config.algorithms.empty()) config.algorithms = default_algorithms(asked);
     if (no_oneshot) std::erase(config.algorithms, "oneshot");

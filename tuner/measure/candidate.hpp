@@ -33,7 +33,7 @@ struct CallTensors {
     void* reduced = nullptr; // [num_tokens, hidden_dim] scratch: what an unfused all-reduce gives
     void* normed = nullptr;  // the same, for the norm of separate kernels
     /// Of a sharded residual (`call` has every world_size-th token's): that of consecutive tokens, world_size equal
-    /// blocks of them, the last padded. `call`'s input and output have room for the padding.
+    /// blocks of them, the last padded. `call`'s input, output and output scales have room for the padding.
     const void* block_residual_in = nullptr;
     const void* symm_input = nullptr;
     void* symm_reduced = nullptr;

@@ -185,12 +185,15 @@ class NcclShardedNormCandidate : public Candidate {
             gather(norm.output, call.output, values, ncclUint8, stream);
             return;
         }
+        const bool swizzle = call.scale_layout == ScaleLayout::swizzled;
+        void* const gathered = swizzle ? tensors.reduced : call.output_scales;
         CROSSOVER_NCCL_CHECK(ncclGroupStart());
         gather(norm.output, call.output, values, ncclUint8, stream);
-        gather(norm.output_scales, tensors.reduced, scales, ncclUint8, stream);
+        gather(norm.output_scales, gathered, scales, ncclUint8, stream);
         CROSSOVER_NCCL_CHECK(ncclGroupEnd());
-        unfused::swizzle_scales(tensors.reduced, call.output_scales, call.num_tokens, call.hidden_dim / kFp4BlockSize,
-                                kPdl, stream);
+        if (swizzle)
+            unfused::swizzle_scales(gathered, call.output_scales, call.num_tokens, call.hidden_dim / kFp4BlockSize,
+                                    kPdl, stream);
     }
 
   private:

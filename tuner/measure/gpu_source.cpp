@@ -189,6 +189,8 @@ Provenance provenance_of(const Topology& topology, const Config& config) {
     provenance.date = date;
     provenance.sessions = config.sessions;
     provenance.extra["cache"] = std::string(to_string(config.cache));
+    if (std::ranges::count(config.quants, Quant::fp4) > 0)
+        provenance.extra["scale_layout"] = std::string(to_string(config.scale_layout));
     provenance.extra["graph_calls"] = std::to_string(config.graph_calls);
     provenance.extra["graph_start"] = std::string(graph_start(config.graph_calls));
     provenance.extra["trials"] = std::to_string(config.trials);

@@ -10,7 +10,7 @@ namespace {
 // the largest rank, Zipf's 2.9 times the mean at 8 ranks and some. One hot rank's 8 times fit at half of that size.
 constexpr std::size_t kInputs = 4, kPadded = 4;
 
-/// This rank's output: rows, and their fp4 scales.
+/// This rank's output: rows, and their fp4 scales in the larger layout.
 struct OutputShape {
     std::int64_t rows;
     std::size_t bytes, scale_bytes;
@@ -43,8 +43,8 @@ std::size_t stride_of(const Point& point) {
 
 } // namespace
 
-MoeTensorArena::MoeTensorArena(Communicator& comm, std::uint64_t max_message_bytes, int ring)
-    : rank_(comm.rank()), ring_(ring),
+MoeTensorArena::MoeTensorArena(Communicator& comm, std::uint64_t max_message_bytes, int ring, ScaleLayout scale_layout)
+    : rank_(comm.rank()), ring_(ring), scale_layout_(scale_layout),
       input_(kInputs * (max_message_bytes + 1024) * static_cast<std::size_t>(comm.size())),
       rows_(max_message_bytes * static_cast<std::size_t>(comm.size())),
       padded_(kPadded * max_message_bytes * static_cast<std::size_t>(comm.size())),
@@ -59,7 +59,7 @@ CallTensors MoeTensorArena::at(const Point& point, int index) const {
     tensors.call = {.pattern = point.cell.pattern,
                     .dtype = point.cell.dtype,
                     .quant = point.cell.quant,
-                    .scale_layout = ScaleLayout::swizzled,
+                    .scale_layout = scale_layout_,
                     .num_tokens = output_of(point, rank_).rows,
                     .hidden_dim = point.hidden_dim,
                     .input =

@@ -35,13 +35,14 @@ std::optional<std::string> not_measurable(const Point& point) {
 RankGroup::RankGroup(Communicator comm, const Config& config, int multiprocessors, int compute_capability_major,
                      ClockWatch& clock, PluginSession& session)
     : comm_(std::move(comm)), config_(config), clock_(clock),
-      arena_(comm_, config.max_message_bytes, config.cache == CacheState::cold ? config.graph_calls : kHotRing),
+      arena_(comm_, config.max_message_bytes, config.cache == CacheState::cold ? config.graph_calls : kHotRing,
+             config.scale_layout),
       slots_(comm_, std::min(workspace_bytes(comm_.size(), config.max_message_bytes),
                              static_cast<std::size_t>(config.workspace_limit_bytes))),
       barrier_(comm_), session_(session) {
     if (std::any_of(config.patterns.begin(), config.patterns.end(), is_moe))
         moe_arena_.emplace(comm_, config.max_message_bytes,
-                           config.cache == CacheState::cold ? config.graph_calls : kHotRing);
+                           config.cache == CacheState::cold ? config.graph_calls : kHotRing, config.scale_layout);
     context_.comm = comm_.nccl();
     context_.workspace.peers = slots_.peers();
     context_.workspace.bytes = slots_.bytes();

@@ -91,6 +91,7 @@ std::size_t padded_bytes(const Point& point) {
 /// Room for the padding of rows as long as the kernels take.
 constexpr std::size_t kPaddingBytes = std::size_t{kMaxWorldSize - 1} * device::kMaxUnitsPerRow * device::kUnitBytes;
 
+/// Of the larger layout: what the other leaves alone stays poison, on all ranks.
 std::size_t fp4_scale_bytes(const Point& point) {
     if (point.cell.quant != Quant::fp4) return 0;
     return scale_bytes(ScaleLayout::swizzled, point.num_tokens, point.hidden_dim / kFp4BlockSize);
@@ -125,9 +126,10 @@ void fill_input(void* tensor, const Point& point, std::int64_t tokens, std::uint
 
 float quant_scale_of(const Point& point) { return point.cell.quant == Quant::fp4 ? kFp4GlobalScale : kFp8Scale; }
 
-TensorArena::TensorArena(Communicator& comm, std::uint64_t max_message_bytes, int ring)
-    : ring_(ring), input_((max_message_bytes + kPaddingBytes) * static_cast<std::size_t>(ring)),
-      residual_in_(input_.bytes()), residual_out_(max_message_bytes), output_(max_message_bytes + kPaddingBytes),
+TensorArena::TensorArena(Communicator& comm, std::uint64_t max_message_bytes, int ring, ScaleLayout scale_layout)
+    : ring_(ring), scale_layout_(scale_layout),
+      input_((max_message_bytes + kPaddingBytes) * static_cast<std::size_t>(ring)), residual_in_(input_.bytes()),
+      residual_out_(max_message_bytes), output_(max_message_bytes + kPaddingBytes),
       scales_(max_message_bytes / 8 + (std::size_t{1} << 20)), reduced_(max_message_bytes), normed_(max_message_bytes),
       gamma_(std::size_t{1} << 20), scrub_(kScrubBytes), quant_scale_(1), symm_input_(comm, input_.bytes()),
       symm_reduced_(comm, max_message_bytes) {}
@@ -143,7 +145,7 @@ CallTensors TensorArena::at(const Point& point, int index) const {
     tensors.call = {.pattern = point.cell.pattern,
                     .dtype = point.cell.dtype,
                     .quant = point.cell.quant,
-                    .scale_layout = ScaleLayout::swizzled,
+                    .scale_layout = scale_layout_,
                     .num_tokens = point.num_tokens,
                     .hidden_dim = point.hidden_dim,
                     .input = input_.data() + offset,

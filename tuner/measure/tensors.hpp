@@ -55,7 +55,7 @@ class Tensors {
 class TensorArena : public Tensors {
   public:
     /// Collective over `comm` (symmetric buffers).
-    TensorArena(Communicator& comm, std::uint64_t max_message_bytes, int ring);
+    TensorArena(Communicator& comm, std::uint64_t max_message_bytes, int ring, ScaleLayout scale_layout);
 
     /// Why there are no NCCL windows; empty if there are.
     const std::string& no_windows() const { return symm_input_.fallback_reason(); }
@@ -71,6 +71,7 @@ class TensorArena : public Tensors {
     std::size_t stride(const Point& point) const;
 
     int ring_;
+    ScaleLayout scale_layout_;
     DeviceBuffer<std::byte> input_, residual_in_, residual_out_, output_, scales_, reduced_, normed_, gamma_, scrub_;
     DeviceBuffer<float> quant_scale_;
     OutputHash hash_;
@@ -81,7 +82,7 @@ class TensorArena : public Tensors {
 class MoeTensorArena : public Tensors {
   public:
     /// Collective over `comm` (symmetric buffers).
-    MoeTensorArena(Communicator& comm, std::uint64_t max_message_bytes, int ring);
+    MoeTensorArena(Communicator& comm, std::uint64_t max_message_bytes, int ring, ScaleLayout scale_layout);
 
     CallTensors at(const Point& point, int index) const override;
     void fill(const Point& point, std::uint64_t seed, int rank, cudaStream_t stream) override;
@@ -90,6 +91,7 @@ class MoeTensorArena : public Tensors {
 
   private:
     int rank_, ring_;
+    ScaleLayout scale_layout_;
     DeviceBuffer<std::byte> input_, rows_, padded_, linear_scales_;
     DeviceBuffer<float> quant_scale_;
     OutputHash hash_;

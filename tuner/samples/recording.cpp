@@ -98,6 +98,8 @@ class Recording : public SampleSource {
         if (const std::optional<Config>& recorded = record_.config) {
             check_setting("cache", config.cache, recorded->cache,
                           [](auto state) { return std::string(to_string(state)); });
+            check_setting("scale_layout", config.scale_layout, recorded->scale_layout,
+                          [](auto layout) { return std::string(to_string(layout)); });
             check_setting("workspace_limit_bytes", config.workspace_limit_bytes, recorded->workspace_limit_bytes,
                           number);
             const auto beyond = [&](const Point& point) { return message_bytes(point) > recorded->max_message_bytes; };
