@@ -232,7 +232,7 @@ TEST_CASE("bench refuses files that it could not write before it measures") {
         const std::string bench = CROSSOVER_BINARY " bench " + option + " none/file";
         test::check_only_refused(folder.run(bench), "none/file: cannot create a file in its folder: ");
         // Another rank's folders are its own.
-        const std::string other = folder.run("RANK=1 WORLD_SIZE=2 LOCAL_RANK=1 " + bench).output;
+        const std::string other = folder.run("CUDA_VISIBLE_DEVICES= RANK=1 WORLD_SIZE=2 LOCAL_RANK=1 " + bench).output;
         CHECK_FALSE(has(other, "none/file"));
     }
 }
