@@ -82,7 +82,8 @@ typedef struct crossover_workspace crossover_workspace;
 size_t crossover_workspace_bytes(int world_size, uint64_t max_message_bytes);
 
 /* Collective over comm, with the same bytes on every rank: symmetric memory through NCCL windows, cudaIpc where there
- * are none. comm must outlive the workspace and stays the caller's. The current device is the rank's. */
+ * are none. comm must outlive the workspace and stays the caller's. The current device is the rank's. The libnccl of
+ * the process is of the version, to the patch, that this library was built with: CROSSOVER_INVALID if not. */
 crossover_status crossover_workspace_create(ncclComm_t comm, size_t bytes, crossover_workspace** workspace);
 
 /* Without NCCL: `base[r]` is where rank r's memory of `bytes` bytes, the same on every rank (cudaMalloc, exchanged by
