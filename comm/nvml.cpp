@@ -7,12 +7,14 @@
 
 #include <dlfcn.h>
 
+struct nvmlDevice_st;
+
 namespace crossover {
 namespace {
 
 // The part of nvml.h that is used. The toolkit need not be installed, and NVML keeps these stable: names with a _v2
 // suffix are the current ones.
-using Device = struct nvmlDevice_st*;
+using Device = nvmlDevice_st*;
 using Return = int;
 constexpr Return kSuccess = 0;
 constexpr int kClockSm = 1;
@@ -21,15 +23,15 @@ constexpr int kP2pOk = 0;
 constexpr int kRemoteGpu = 0; // nvmlIntNvLinkDeviceType_t; a switch is 2, and some virtual machines say 255, unknown
 constexpr unsigned kMaxLinks = 18;
 
-struct PciInfo { // nvmlPciInfo_t
-    char bus_id_legacy[16];
-    unsigned domain, bus, device, device_id, subsystem_id;
-    char bus_id[32];
-};
-
 } // namespace
 
 struct Nvml::Library {
+    struct PciInfo { // nvmlPciInfo_t
+        char bus_id_legacy[16];
+        unsigned domain, bus, device, device_id, subsystem_id;
+        char bus_id[32];
+    };
+
     void* handle = nullptr;
     bool initialised = false;
 
@@ -131,7 +133,7 @@ std::string Nvml::name(int index) const {
 }
 
 std::string Nvml::pci_bus_id(int index) const {
-    PciInfo info{};
+    Library::PciInfo info{};
     const auto device = library_->at(index);
     if (!device || !library_->pci_info || library_->pci_info(*device, &info) != kSuccess) return {};
     std::array<char, 32> text{};

@@ -18,27 +18,28 @@ constexpr double kAssumedSlope = 0.3;
 constexpr double kFarthest = 2;
 
 /// Where two curves cross, in log2 bytes, as one table knows it.
-struct Crossing {
+struct CrossingEstimate {
     enum class Kind { at, at_or_below, at_or_above } kind = Kind::at;
     double octaves = 0;
     double standard_error = 0;
     double degrees_of_freedom = 0; // of the standard error; none if it is assumed
 };
 
-Crossing crossing_of(const Cell& cell, const Threshold& limit, int sessions) {
-    if (limit.max_bytes == 0) return {Crossing::Kind::at_or_below, log2_bytes(cell.measured_min_bytes)};
-    if (limit.limited_by != LimitedBy::crossover) return {Crossing::Kind::at_or_above, log2_bytes(limit.max_bytes)};
+CrossingEstimate crossing_of(const Cell& cell, const Threshold& limit, int sessions) {
+    if (limit.max_bytes == 0) return {CrossingEstimate::Kind::at_or_below, log2_bytes(cell.measured_min_bytes)};
+    if (limit.limited_by != LimitedBy::crossover)
+        return {CrossingEstimate::Kind::at_or_above, log2_bytes(limit.max_bytes)};
     const double place = log2_bytes(limit.max_bytes);
-    if (!limit.ci95) return {Crossing::Kind::at, place, kAssumedError};
+    if (!limit.ci95) return {CrossingEstimate::Kind::at, place, kAssumedError};
     const auto [low, high] = *limit.ci95;
     // A t interval over the sessions' own crossings. Where it reaches an end of the measured sizes, only its other half
     // tells their spread.
     const bool cut_low = low <= cell.measured_min_bytes, cut_high = high >= cell.measured_max_bytes;
-    if (cut_low && cut_high) return {Crossing::Kind::at, place, kAssumedError};
+    if (cut_low && cut_high) return {CrossingEstimate::Kind::at, place, kAssumedError};
     const double from = cut_low ? place : log2_bytes(low), to = cut_high ? place : log2_bytes(high);
     const double half_width = std::max(0.0, to - from) / (cut_low || cut_high ? 1 : 2);
     const double freedom = std::max(1, sessions - 1);
-    return {Crossing::Kind::at, place, half_width / student_t_quantile(0.975, freedom), freedom};
+    return {CrossingEstimate::Kind::at, place, half_width / student_t_quantile(0.975, freedom), freedom};
 }
 
 /// A MoE cell's onset as the range below it, which is the baseline's.
@@ -107,8 +108,8 @@ std::string moved_text(const ThresholdChange& change) {
 
 /// What can be said where one side only bounds the crossing and the other lies beyond that bound: nothing about time.
 /// False where both sides say where it is, or at least that it moved.
-bool only_bounded(ThresholdChange& change, const Crossing& from, const Crossing& to) {
-    using Kind = Crossing::Kind;
+bool only_bounded(ThresholdChange& change, const CrossingEstimate& from, const CrossingEstimate& to) {
+    using Kind = CrossingEstimate::Kind;
     const std::string name(change.algorithm);
     const double moved = change.octaves;
     if (to.kind == Kind::at_or_above && moved < 0) {
@@ -145,8 +146,8 @@ LimitShift limit_shift(std::string_view algorithm, const Cell& before, const Cel
         return result;
     }
 
-    const Crossing from = crossing_of(before, *change.before, sessions[0]);
-    const Crossing to = crossing_of(after, *change.after, sessions[1]);
+    const CrossingEstimate from = crossing_of(before, *change.before, sessions[0]);
+    const CrossingEstimate to = crossing_of(after, *change.after, sessions[1]);
     const int kind = algorithm == algorithm::oneshot ? 0 : algorithm == algorithm::twoshot ? 1 : 2;
     change.octaves = to.octaves - from.octaves;
     // > 0: it took sizes from what is judged.

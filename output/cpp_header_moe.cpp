@@ -9,7 +9,7 @@
 namespace crossover {
 namespace {
 
-constexpr const char* kCommon = R"(#ifndef CROSSOVER_MOE_THRESHOLDS_COMMON_1
+constexpr const char* kMoeCommon = R"(#ifndef CROSSOVER_MOE_THRESHOLDS_COMMON_1
 #define CROSSOVER_MOE_THRESHOLDS_COMMON_1
 namespace crossover {
 
@@ -70,7 +70,7 @@ std::string case_of(const CellKey& key) {
     return out + "):";
 }
 
-std::string cell_case(const Cell& cell) {
+std::string moe_cell_case(const Cell& cell) {
     std::string out = case_of(cell.key) + " return " + limit_literal(cell) + ";";
     if (!cell.baseline.empty()) out.append(" // against ").append(comment_line(cell.baseline));
     if (!cell.note.empty()) out.append("\n        // ").append(comment_line(cell.note));
@@ -109,7 +109,7 @@ std::string key_switch(const Operation& operation, const std::string& cases, con
 
 } // namespace
 
-std::string moe_header_common(std::span<const Table> tables) { return has_moe(tables) ? kCommon : ""; }
+std::string moe_header_common(std::span<const Table> tables) { return has_moe(tables) ? kMoeCommon : ""; }
 
 std::string moe_header_functions(const Table& table) {
     if (!has_moe(std::span(&table, 1))) return "";
@@ -118,7 +118,7 @@ std::string moe_header_functions(const Table& table) {
         std::string cells, rows;
         for (const Cell& cell : table.cells) {
             if (!operation.is_of(cell.key.pattern)) continue;
-            cells += cell_case(cell);
+            cells += moe_cell_case(cell);
             rows += rows_case(cell);
         }
         out += "\n" + std::string(operation.comment) + function_head(operation, "", false) +

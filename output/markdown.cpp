@@ -11,8 +11,9 @@
 namespace crossover {
 namespace {
 
-const std::vector<std::string> kHead{"world size",  "quant",         "oneshot max",  "95 % interval", "gain at edge",
-                                     "twoshot max", "95 % interval", "gain at edge", "baseline"};
+const std::vector<std::string> kSummaryHead{"world size",    "quant",        "oneshot max",
+                                            "95 % interval", "gain at edge", "twoshot max",
+                                            "95 % interval", "gain at edge", "baseline"};
 
 /// MoE: the limit is where the baseline ends, and above it may be several.
 std::vector<std::string> moe_head(Pattern pattern) {
@@ -112,7 +113,8 @@ std::string emit_summary(const Table& table) {
     std::string out;
     for (auto cell = table.cells.begin(); cell != table.cells.end();) {
         const std::string group = group_name(cell->key);
-        std::vector<std::vector<std::string>> rows{is_moe(cell->key.pattern) ? moe_head(cell->key.pattern) : kHead};
+        std::vector<std::vector<std::string>> rows{is_moe(cell->key.pattern) ? moe_head(cell->key.pattern)
+                                                                             : kSummaryHead};
         std::string remarks;
         for (; cell != table.cells.end() && group_name(cell->key) == group; ++cell) {
             rows.push_back(summary_row(*cell));

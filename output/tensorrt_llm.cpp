@@ -105,7 +105,7 @@ std::string array_of(int sm, std::span<const Table* const> tables, const EngineO
     return out + "};\n";
 }
 
-constexpr const char* kHead = R"(#pragma once
+constexpr const char* kArrayHead = R"(#pragma once
 
 #include <cstddef>
 #include <vector>
@@ -152,7 +152,7 @@ std::string emit_tensorrt_llm(std::span<const Table> tables, const EngineOptions
         out += "// SM" + std::to_string(sm_of(table)) + ", dtype " + std::string(to_string(options.dtype)) + ": " +
                machine_text(table.fingerprint) + "; " + origin_text(table) + "\n";
     }
-    out += kHead;
+    out += kArrayHead;
     for (const auto& [sm, same] : by_sm) out += array_of(sm, same, options);
     return out + kOverlay;
 }

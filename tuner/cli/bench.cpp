@@ -21,12 +21,13 @@
 namespace crossover {
 namespace {
 
-const Usage kUsage{.name = "bench",
-                   .purpose = "Times every algorithm at the given shapes on GPUs and prints a table a configuration,\n"
-                              "with speed-ups against the faster unfused algorithm. torchrun, mpirun and srun may\n"
-                              "start it, once a rank; rank 0 writes."};
+const Usage kBenchUsage{.name = "bench",
+                        .purpose =
+                            "Times every algorithm at the given shapes on GPUs and prints a table a configuration,\n"
+                            "with speed-ups against the faster unfused algorithm. torchrun, mpirun and srun may\n"
+                            "start it, once a rank; rank 0 writes."};
 
-struct Request {
+struct BenchRequest {
     Config config;
     int world_size = 0;              // 0 = all GPUs, or the launcher's ranks
     std::string markdown, json, csv; // files; empty: none
@@ -92,8 +93,8 @@ std::uint64_t largest_message(const Config& config) {
     return static_cast<std::uint64_t>(std::min(largest, 0x1p62)); // more than a config allows
 }
 
-std::optional<Request> parse_request(const std::vector<std::string>& arguments) {
-    Request request;
+std::optional<BenchRequest> parse_bench_request(const std::vector<std::string>& arguments) {
+    BenchRequest request;
     Config& config = request.config;
     std::vector<std::string> tokens, hidden{"8192"}, dtypes{"bfloat16"}, quants{"none"}, algorithms, libraries;
     std::string pattern = "allreduce_residual_rmsnorm", cache = "hot", scale_layout = "swizzled", launch;
@@ -127,7 +128,7 @@ std::optional<Request> parse_request(const std::vector<std::string>& arguments) 
         ("csv", po::value(&request.csv)->value_name("FILE"), "write the samples as samples.csv")
         ("print-config", po::bool_switch(&request.only_print), "print what would be measured, as a config, and exit");
     // clang-format on
-    const auto values = parse_options(kUsage, options, arguments);
+    const auto values = parse_options(kBenchUsage, options, arguments);
     if (!values) return std::nullopt;
 
     if (values->count("world-size") != 0 && request.world_size < 1)
@@ -175,7 +176,7 @@ Config checked(const Config& config) { return parse_config(to_node(config), "com
 } // namespace
 
 int run_bench(const std::vector<std::string>& arguments) {
-    std::optional<Request> request = parse_request(arguments);
+    std::optional<BenchRequest> request = parse_bench_request(arguments);
     if (!request) return 0;
     if (request->only_print) {
         request->config.world_sizes = {request->world_size != 0 ? request->world_size : 2};

@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const Usage kUsage{
+const Usage kCompareUsage{
     .name = "compare",
     .arguments = "OLD NEW",
     .purpose =
@@ -97,7 +97,7 @@ int run_compare(const std::vector<std::string>& arguments) {
          "what to print: text, markdown, json or junit");
     // clang-format on
     const auto values =
-        parse_options(kUsage, options, arguments, po::positional_options_description().add("table", -1));
+        parse_options(kCompareUsage, options, arguments, po::positional_options_description().add("table", -1));
     if (!values) return 0;
 
     if (tables.size() != 2)

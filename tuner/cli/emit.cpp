@@ -12,13 +12,13 @@
 namespace crossover {
 namespace {
 
-struct Request {
+struct EmitRequest {
     std::vector<Table> tables;
     EngineOptions engine;
     std::optional<int> world_size;
 };
 
-std::string emit_vllm_for(const Request& request) {
+std::string emit_vllm_for(const EmitRequest& request) {
     if (!request.world_size && request.engine.hidden_dims.empty()) return emit_vllm(request.tables, request.engine);
     if (!request.world_size || request.engine.hidden_dims.size() != 1 || request.tables.size() != 1)
         throw InputError("emit vllm", "a --compilation-config is for one table, one world size and one model",
@@ -26,47 +26,48 @@ std::string emit_vllm_for(const Request& request) {
     return emit_vllm_config(request.tables[0], request.engine, *request.world_size, request.engine.hidden_dims[0]);
 }
 
-struct Format {
+struct EmitFormat {
     std::string_view name;
     bool several_tables;
     std::string_view options; // those that mean something to it, each with a space behind
-    std::string (*emit)(const Request& request);
+    std::string (*emit)(const EmitRequest& request);
 };
-constexpr std::string_view word_of(const Format& format) { return format.name; }
+constexpr std::string_view word_of(const EmitFormat& format) { return format.name; }
 
 constexpr std::array kFormats{
-    Format{"yaml", false, "", [](const Request& request) { return emit_yaml(request.tables[0]); }},
-    Format{"cpp", true, "", [](const Request& request) { return emit_cpp_header(request.tables); }},
-    Format{"vllm", true, "dtype quant on-conflict world-size hidden-dim ", emit_vllm_for},
-    Format{"sglang", false, "dtype quant hidden-dim ",
-           [](const Request& request) { return emit_sglang(request.tables[0], request.engine); }},
-    Format{"tensorrt-llm", true, "dtype on-conflict ",
-           [](const Request& request) { return emit_tensorrt_llm(request.tables, request.engine); }},
-    Format{"markdown", false, "", [](const Request& request) { return emit_markdown(request.tables[0]); }},
-    Format{"json", false, "", [](const Request& request) { return emit_json(request.tables[0]); }}};
+    EmitFormat{"yaml", false, "", [](const EmitRequest& request) { return emit_yaml(request.tables[0]); }},
+    EmitFormat{"cpp", true, "", [](const EmitRequest& request) { return emit_cpp_header(request.tables); }},
+    EmitFormat{"vllm", true, "dtype quant on-conflict world-size hidden-dim ", emit_vllm_for},
+    EmitFormat{"sglang", false, "dtype quant hidden-dim ",
+               [](const EmitRequest& request) { return emit_sglang(request.tables[0], request.engine); }},
+    EmitFormat{"tensorrt-llm", true, "dtype on-conflict ",
+               [](const EmitRequest& request) { return emit_tensorrt_llm(request.tables, request.engine); }},
+    EmitFormat{"markdown", false, "", [](const EmitRequest& request) { return emit_markdown(request.tables[0]); }},
+    EmitFormat{"json", false, "", [](const EmitRequest& request) { return emit_json(request.tables[0]); }}};
 
-const Usage kUsage{.name = "emit",
-                   .arguments = "FORMAT TABLE...",
-                   .purpose =
-                       "Writes table.yaml in the form that its reader wants:\n"
-                       "  yaml          the canonical form, sorted and checked\n"
-                       "  cpp           oneshot_thresholds.h; several tables make one header for several GPUs\n"
-                       "  vllm          vLLM's two Python dicts (--dtype, --quant, --on-conflict); with --world-size\n"
-                       "                and --hidden-dim the --compilation-config line for one model\n"
-                       "  sglang        SGLang's token limits and workspace (--hidden-dim, --dtype, --quant)\n"
-                       "  tensorrt-llm  TensorRT-LLM's array (--dtype, --on-conflict)\n"
-                       "  markdown      the report\n"
-                       "  json          the canonical form as JSON"};
+const Usage kEmitUsage{
+    .name = "emit",
+    .arguments = "FORMAT TABLE...",
+    .purpose = "Writes table.yaml in the form that its reader wants:\n"
+               "  yaml          the canonical form, sorted and checked\n"
+               "  cpp           oneshot_thresholds.h; several tables make one header for several GPUs\n"
+               "  vllm          vLLM's two Python dicts (--dtype, --quant, --on-conflict); with --world-size\n"
+               "                and --hidden-dim the --compilation-config line for one model\n"
+               "  sglang        SGLang's token limits and workspace (--hidden-dim, --dtype, --quant)\n"
+               "  tensorrt-llm  TensorRT-LLM's array (--dtype, --on-conflict)\n"
+               "  markdown      the report\n"
+               "  json          the canonical form as JSON"};
 
-const Format& format_named(const std::string& name) {
-    const auto* found = std::find_if(kFormats.begin(), kFormats.end(), [&](const Format& f) { return f.name == name; });
+const EmitFormat& format_named(const std::string& name) {
+    const auto* found =
+        std::find_if(kFormats.begin(), kFormats.end(), [&](const EmitFormat& f) { return f.name == name; });
     if (found != kFormats.end()) return *found;
     throw InputError("emit", "unknown format `" + name + "`",
                      did_you_mean(name, kFormats, "see `crossover emit --help`"));
 }
 
 /// An option that would be ignored is a misunderstanding; better said than ignored.
-void check_options(const Format& format, const po::variables_map& values) {
+void check_options(const EmitFormat& format, const po::variables_map& values) {
     for (const std::string option : {"dtype", "quant", "on-conflict", "world-size", "hidden-dim"})
         if (values.count(option) != 0 && !values[option].defaulted() &&
             format.options.find(option + " ") == std::string_view::npos)
@@ -103,16 +104,16 @@ int run_emit(const std::vector<std::string>& arguments) {
     });
     if (!names_format) positional.add("format", 1);
     positional.add("table", -1);
-    const auto values = parse_options(kUsage, options, arguments, positional);
+    const auto values = parse_options(kEmitUsage, options, arguments, positional);
     if (!values) return 0;
 
-    const Format& format = format_named(format_name);
+    const EmitFormat& format = format_named(format_name);
     check_options(format, *values);
     if (!format.several_tables && paths.size() > 1)
         throw InputError("emit " + format_name, "takes one table, not " + std::to_string(paths.size()),
                          "emit each by itself");
 
-    Request request;
+    EmitRequest request;
     request.engine = {word_option("--dtype", dtype, kDTypes), word_option("--quant", quant, kQuants),
                       parse_on_conflict(on_conflict), sizes_of("--hidden-dim", hidden_dims)};
     for (const std::int64_t hidden_dim : request.engine.hidden_dims) check_hidden_dim(hidden_dim);

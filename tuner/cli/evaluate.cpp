@@ -20,7 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const Usage kUsage{
+const Usage kEvaluateUsage{
     .name = "evaluate",
     .purpose =
         "The time that a table loses on measured points against the best algorithm at each: regret = time with the\n"
@@ -160,7 +160,7 @@ int run_evaluate(const std::vector<std::string>& arguments) {
         ("markdown", "print Markdown (what is done without an option)")
         ("json", "print JSON");
     // clang-format on
-    const auto values = parse_options(kUsage, options, arguments);
+    const auto values = parse_options(kEvaluateUsage, options, arguments);
     if (!values) return 0;
     if (values->count("markdown") != 0 && values->count("json") != 0)
         throw InputError("evaluate", "--markdown and --json together", "choose one");

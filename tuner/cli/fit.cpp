@@ -13,7 +13,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const Usage kUsage{
+const Usage kFitUsage{
     .name = "fit",
     .purpose = "Makes a table from samples. What the samples do not say (driver, topology, config) is read from\n"
                "the provenance.yaml of their run."};
@@ -32,7 +32,7 @@ int run_fit(const std::vector<std::string>& arguments) {
          "share by which an algorithm must be faster to displace the baseline, `2%` or `0.02`; the run's config, or 2%, if left out")
         ("out", po::value(&out)->value_name("FILE"), "table to write; standard output if left out");
     // clang-format on
-    const auto values = parse_options(kUsage, options, arguments);
+    const auto values = parse_options(kFitUsage, options, arguments);
     if (!values) return 0;
 
     const std::vector<Sample> samples = read_samples(samples_file);

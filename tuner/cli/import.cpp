@@ -15,7 +15,7 @@
 namespace crossover {
 namespace {
 
-const Usage kUsage{
+const Usage kImportUsage{
     .name = "import",
     .arguments = "FILE...",
     .purpose =
@@ -100,7 +100,8 @@ int run_import(const std::vector<std::string>& arguments) {
          "new samples.csv, with a provenance.yaml beside it for `crossover fit`; standard output if left out")
         ("file", po::value(&files)->value_name("FILE")->required(), "result files (also without --file)");
     // clang-format on
-    const auto values = parse_options(kUsage, options, arguments, po::positional_options_description().add("file", -1));
+    const auto values =
+        parse_options(kImportUsage, options, arguments, po::positional_options_description().add("file", -1));
     if (!values) return 0;
     if (values->count("world-size") != 0) import.world_size = (*values)["world-size"].as<int>();
     const ImportFormat format = word_option("--from", from, kImportFormats);

@@ -14,7 +14,7 @@
 namespace crossover {
 namespace {
 
-const Usage kUsage{
+const Usage kRangesUsage{
     .name = "ranges",
     .purpose = "Splits a model's numbers of tokens where the table changes the algorithm: the end points for vLLM's\n"
                "compile_ranges_endpoints, max_tokens = bytes // (hidden_dim x element size)."};
@@ -77,7 +77,7 @@ int run_ranges(const std::vector<std::string>& arguments) {
          "moe_combine with `_even`, `_one_hot` or `_zipf`, of which tokens are the mean over the ranks")
         ("json", po::bool_switch(&json), "JSON instead of text");
     // clang-format on
-    if (!parse_options(kUsage, options, arguments)) return 0;
+    if (!parse_options(kRangesUsage, options, arguments)) return 0;
     key.pattern = word_option("--pattern", pattern, kPatterns);
     key.dtype = word_option("--dtype", dtype, kDTypes);
     key.quant = word_option("--quant", quant, kQuants);

@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const Usage kUsage{
+const Usage kReportUsage{
     .name = "report",
     .arguments = "RUN_DIR",
     .purpose = "Draws a table and the samples it rests on as one HTML file without scripts: latency curves, the\n"
@@ -62,7 +62,8 @@ int run_report(const std::vector<std::string>& arguments) {
         ("out", po::value(&out)->value_name("FILE"),
          "file to write; report.html in the run's folder, without one standard output, if left out");
     // clang-format on
-    const auto values = parse_options(kUsage, options, arguments, po::positional_options_description().add("run", -1));
+    const auto values =
+        parse_options(kReportUsage, options, arguments, po::positional_options_description().add("run", -1));
     if (!values) return 0;
 
     const bool has_table = values->count("table") != 0, has_samples = values->count("samples") != 0;

@@ -24,15 +24,15 @@
 namespace crossover {
 namespace {
 
-const Usage kUsage{.name = "tune",
-                   .purpose =
-                       "Measures the algorithms of the config at the points that decide, fits the message sizes at\n"
-                       "which one overtakes the other, and writes table.yaml, oneshot_thresholds.h, report.md,\n"
-                       "report.html, samples.csv and provenance.yaml. Without GPUs, or with --recording, it\n"
-                       "replays the recording of a machine that had some. torchrun, mpirun or srun may start\n"
-                       "it, once a rank; without them it starts a process for each GPU itself."};
+const Usage kTuneUsage{
+    .name = "tune",
+    .purpose = "Measures the algorithms of the config at the points that decide, fits the message sizes at\n"
+               "which one overtakes the other, and writes table.yaml, oneshot_thresholds.h, report.md,\n"
+               "report.html, samples.csv and provenance.yaml. Without GPUs, or with --recording, it\n"
+               "replays the recording of a machine that had some. torchrun, mpirun or srun may start\n"
+               "it, once a rank; without them it starts a process for each GPU itself."};
 
-std::optional<TuneRequest> parse_request(const std::vector<std::string>& arguments) {
+std::optional<TuneRequest> parse_tune_request(const std::vector<std::string>& arguments) {
     TuneRequest request;
     std::string config, out, recording, search;
     std::vector<std::string> libraries;
@@ -53,7 +53,7 @@ std::optional<TuneRequest> parse_request(const std::vector<std::string>& argumen
         ("sessions", po::value(&sessions)->value_name("N"), "sessions to measure, instead of the config's")
         ("resume", po::bool_switch(&request.resume), "go on with the run in --out: measure only what it lacks");
     // clang-format on
-    const auto values = parse_options(kUsage, options, arguments);
+    const auto values = parse_options(kTuneUsage, options, arguments);
     if (!values) return std::nullopt;
 
     if (values->count("config") == 0) config = shown(data_folder() / "default.yaml");
@@ -135,7 +135,7 @@ void finish(const TuneRequest& request, RunRecord record, const Replay* replay) 
 } // namespace
 
 int run_tune(const std::vector<std::string>& arguments) {
-    const std::optional<TuneRequest> request = parse_request(arguments);
+    const std::optional<TuneRequest> request = parse_tune_request(arguments);
     if (!request) return 0;
 #ifdef CROSSOVER_HAS_CUDA
     if (!request->recording && gpu_count() > 0) {

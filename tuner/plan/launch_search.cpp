@@ -22,7 +22,7 @@ constexpr double kStep = 4; // octaves, of first looks: ×16
 /// A hidden_dim without a point this near (octaves) to a size has none there.
 constexpr double kNear = 1;
 /// Behind the best on both sides by more than this (ln), a variant is not looked at between them.
-constexpr double kBehind = 0.05;
+constexpr double kLaunchBehind = 0.05;
 /// Sessions after the first in which a launch comes back. A choice then rests on the median of three.
 constexpr int kComesBack = 2;
 
@@ -159,7 +159,7 @@ void LaunchSearch::ask_between(std::span<const Sample> samples, Names& names) co
             const auto may_be_best = [&](const std::string& name) {
                 for (Index s = 0; s < std::ssize(contest.observations.series); ++s)
                     if (contest.observations.series[s].name == name)
-                        return std::min(contest.behind(s, left), contest.behind(s, right)) <= kBehind;
+                        return std::min(contest.behind(s, left), contest.behind(s, right)) <= kLaunchBehind;
                 return true; // another launch than those of its neighbours
             };
             std::vector<std::string> variants = launches_(contest.algorithm, middle);

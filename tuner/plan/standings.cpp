@@ -14,7 +14,7 @@ using Index = Eigen::Index;
 
 /// An algorithm is no contender between two sizes if it is behind (ln) by this much and this much more for each octave
 /// to the nearer of them.
-constexpr double kBehind = 0.1, kBehindAnOctave = 0.15;
+constexpr double kContender = 0.1, kContenderAnOctave = 0.15;
 /// By how much (ln) another launch may be faster than the one measured.
 constexpr double kLaunchGain = 0.2;
 
@@ -54,9 +54,9 @@ bool Standings::is_contender(const std::string& name, double at) const {
         if (sizes_[k] > at && right < 0) right = k;
     }
     // Where it was measured, nothing can have happened since the next size.
-    const double an_octave = here >= 0 ? 0 : kBehindAnOctave;
+    const double an_octave = here >= 0 ? 0 : kContenderAnOctave;
     return std::ranges::any_of(std::array{left, here, right}, [&](Index k) {
-        return k >= 0 && behind(algorithm, k) <= kBehind + an_octave * std::abs(sizes_[k] - at);
+        return k >= 0 && behind(algorithm, k) <= kContender + an_octave * std::abs(sizes_[k] - at);
     });
 }
 

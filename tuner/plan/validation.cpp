@@ -20,7 +20,7 @@ namespace {
 /// Sessions from the first look to the last: one to see whether a loss stands, one for the search to do about it.
 constexpr int kSessions = 3;
 /// Behind the fastest by more than this (ln) at the first look, an algorithm is not measured again.
-constexpr double kBehind = 0.05;
+constexpr double kOutOfReach = 0.05;
 
 bool contains(const std::vector<Point>& sorted, const Point& point) {
     return std::binary_search(sorted.begin(), sorted.end(), point);
@@ -74,7 +74,7 @@ class Validation {
         std::vector<std::string> names;
         for (const std::string& name : algorithms)
             if (const std::vector<double> of_name = behind(point, name);
-                name == choice || (!of_name.empty() && median(of_name) <= kBehind))
+                name == choice || (!of_name.empty() && median(of_name) <= kOutOfReach))
                 names.push_back(name);
         return launched_algorithms(std::move(names), point, launches_, launches);
     }

@@ -17,7 +17,7 @@ namespace crossover {
 namespace {
 
 /// Why a recording cannot be asked for a config, and what to do about it.
-struct Lack {
+struct Unrecorded {
     std::string what, remedy;
 };
 
@@ -48,10 +48,10 @@ class Recording : public SampleSource {
     /// What the config asks for and was not recorded: at most one each of world sizes, patterns, dtypes, quants,
     /// hidden_dims, token counts, sessions, settings, and algorithms of a pattern; if none of these, of their
     /// combinations.
-    std::vector<Lack> lacks(const Config& config) const {
+    std::vector<Unrecorded> lacks(const Config& config) const {
         // What was asked for, as points: sizes that max_message_bytes drops need not be there.
         const std::vector<Point> points = grid_points(config);
-        std::vector<Lack> all;
+        std::vector<Unrecorded> all;
         const auto check = [&](const std::string& what, auto value_of, auto to_text) {
             std::set<decltype(value_of(Point{}))> asked, recorded;
             for (const Point& point : points) asked.insert(value_of(point));
@@ -149,7 +149,7 @@ class Recording : public SampleSource {
 
     /// Adds the first asked value that is not among the recorded ones, and those.
     template <class T, class ToText>
-    static void add_missing(std::vector<Lack>& lacks, const std::string& what, const std::set<T>& asked,
+    static void add_missing(std::vector<Unrecorded>& lacks, const std::string& what, const std::set<T>& asked,
                             const std::set<T>& recorded, ToText to_text) {
         for (const T& value : asked) {
             if (recorded.contains(value)) continue;
@@ -161,7 +161,8 @@ class Recording : public SampleSource {
     }
 
     /// Each value was recorded; was each combination?
-    void add_missing_combination(std::vector<Lack>& lacks, std::span<const Point> points, const Config& config) const {
+    void add_missing_combination(std::vector<Unrecorded>& lacks, std::span<const Point> points,
+                                 const Config& config) const {
         for (int session = 0; session < config.sessions; ++session)
             for (const Point& point : points)
                 for (const std::string& algorithm : algorithms_of(config, point.cell.pattern)) {
@@ -206,7 +207,7 @@ std::filesystem::path choose_recording(const std::vector<std::filesystem::path>&
                                        Lenience lenience) {
     struct Known {
         std::filesystem::path directory;
-        std::vector<Lack> lacks;
+        std::vector<Unrecorded> lacks;
         std::ptrdiff_t world_sizes;
         Provenance provenance;
     };
@@ -241,7 +242,7 @@ std::filesystem::path choose_recording(const std::vector<std::filesystem::path>&
 
 std::unique_ptr<SampleSource> open_recording(const std::filesystem::path& directory, const Config& config) {
     auto recording = std::make_unique<Recording>(directory);
-    if (const std::vector<Lack> lacks = recording->lacks(config); !lacks.empty())
+    if (const std::vector<Unrecorded> lacks = recording->lacks(config); !lacks.empty())
         throw InputError(directory.string(), lacks.front().what, lacks.front().remedy);
     recording->find_launches(config);
     return recording;

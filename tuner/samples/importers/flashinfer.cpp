@@ -38,19 +38,22 @@ Columns columns_of(const CsvRow& header, const Place& place) {
             .count = header.fields.size()};
 }
 
-struct Fusion {
+struct FlashInferFusion {
     Pattern pattern;
     Quant quant;
     std::string_view out_of_table;
 };
-std::optional<Fusion> parse_fusion(std::string_view name) {
-    if (name == "allreduce") return Fusion{Pattern::allreduce, Quant::none, ""};
-    if (name == "ar_residual_rmsnorm") return Fusion{Pattern::allreduce_residual_rmsnorm, Quant::none, ""};
-    if (name == "ar_residual_rmsnorm_fp8_quant") return Fusion{Pattern::allreduce_residual_rmsnorm, Quant::fp8, ""};
-    if (name == "ar_residual_rmsnorm_fp4_quant") return Fusion{Pattern::allreduce_residual_rmsnorm, Quant::fp4, ""};
+std::optional<FlashInferFusion> parse_fusion(std::string_view name) {
+    if (name == "allreduce") return FlashInferFusion{Pattern::allreduce, Quant::none, ""};
+    if (name == "ar_residual_rmsnorm") return FlashInferFusion{Pattern::allreduce_residual_rmsnorm, Quant::none, ""};
+    if (name == "ar_residual_rmsnorm_fp8_quant")
+        return FlashInferFusion{Pattern::allreduce_residual_rmsnorm, Quant::fp8, ""};
+    if (name == "ar_residual_rmsnorm_fp4_quant")
+        return FlashInferFusion{Pattern::allreduce_residual_rmsnorm, Quant::fp4, ""};
     if (name == "ar_residual_rmsnorm_dynamic_fp8")
-        return Fusion{Pattern::allreduce_residual_rmsnorm, Quant::fp8,
-                      "fp8 with one scale a token, found while it runs; the table's fp8 has one static scale"};
+        return FlashInferFusion{
+            Pattern::allreduce_residual_rmsnorm, Quant::fp8,
+            "fp8 with one scale a token, found while it runs; the table's fp8 has one static scale"};
     return std::nullopt;
 }
 

@@ -44,20 +44,20 @@ const Layout* find_layout(const CsvRow& row) {
     return nullptr;
 }
 
-struct Fusion {
+struct TensorRtFusion {
     std::string_view name;
     Pattern pattern;
     Quant quant;
 };
-constexpr Fusion kFusions[] = {
+constexpr TensorRtFusion kFusions[] = {
     {"NONE", Pattern::allreduce, Quant::none},
     {"RESIDUAL_RMS_NORM", Pattern::allreduce_residual_rmsnorm, Quant::none},
     {"RESIDUAL_RMS_NORM_QUANT_FP8", Pattern::allreduce_residual_rmsnorm, Quant::fp8},
     {"RESIDUAL_RMS_NORM_QUANT_NVFP4", Pattern::allreduce_residual_rmsnorm, Quant::fp4},
 };
 
-const Fusion& find_fusion(const std::string& name, const Place& place) {
-    for (const Fusion& fusion : kFusions)
+const TensorRtFusion& find_fusion(const std::string& name, const Place& place) {
+    for (const TensorRtFusion& fusion : kFusions)
         if (fusion.name == name) return fusion;
     place.fail("fusion is " + shown(name),
                "expected NONE, RESIDUAL_RMS_NORM, RESIDUAL_RMS_NORM_QUANT_FP8 or RESIDUAL_RMS_NORM_QUANT_NVFP4");
@@ -102,7 +102,7 @@ ResultFile read_tensorrt_llm(std::string_view text, const std::string& file, con
         if (layout->op && row.fields[*layout->op] != "allreduce")
             place.fail("op is " + shown(row.fields[*layout->op]) + ": its time holds more than the all-reduce",
                        "run all_reduce.py without --profile_gemm_allreduce");
-        const Fusion& fusion = find_fusion(row.fields[layout->fusion], place);
+        const TensorRtFusion& fusion = find_fusion(row.fields[layout->fusion], place);
         ResultRow found{.line = row.line,
                         .block = block,
                         .point = place.point(fusion.pattern, place.dtype(row.fields[layout->dtype]), fusion.quant,
