@@ -1,5 +1,6 @@
 #include "output/format.hpp"
 
+#include "output/limits.hpp"
 #include "tuner/launch_name.hpp"
 #include "tuner/one_line.hpp"
 
@@ -163,7 +164,7 @@ std::vector<std::string> row_facts(const Cell& cell) {
                                              threshold_text(model, algorithm::twoshot);
         std::string fact =
             "hidden_dim " + std::to_string(row.hidden_dim) + " by itself: " + limits + ", baseline " + model.baseline;
-        if (!range_ends(row.intervals)) // the limits do not tell all
+        if (!limits_tell_all(model))
             for (const Interval& interval : row.intervals) fact += "; " + interval_text(interval);
         facts.push_back(std::move(fact));
     }

@@ -41,18 +41,13 @@ inline bool fused_limit_is_range_end(const Cell& cell) {
 /// Measured, and no fused algorithm is to be used: true of the sizes that were measured, from measured_min_bytes on.
 inline bool is_never_fused(const Cell& cell) { return fused_limit(cell) == std::optional<std::uint64_t>(0); }
 
-/// limits_tell_all() of a MoE cell: its challengers are used from its one limit on, and nowhere else.
-inline bool onset_tells_all(const Cell& cell) {
-    const std::uint64_t from = cell.onset.value_or(Onset{}).min_bytes.value_or(UINT64_MAX);
-    return std::ranges::all_of(cell.intervals, [&](const Interval& interval) {
-        return interval.algorithm == algorithm::not_measured ||
-               algorithm::is_challenger(interval.algorithm) == (interval.min_bytes >= from);
-    });
-}
-
-/// Whether the two limits say all that the intervals say: no baseline below the fused limit, no oneshot above its own.
+/// Whether the limits say all that the intervals say: no baseline below the fused limit, no oneshot above its own. MoE:
+/// challengers from the one limit on, and nowhere else.
 inline bool limits_tell_all(const Cell& cell) {
-    if (is_moe(cell.key.pattern)) return onset_tells_all(cell);
+    if (is_moe(cell.key.pattern)) {
+        const auto begin = onset_begin(cell.intervals);
+        return begin && begin->min_bytes == cell.onset.value_or(Onset{}).min_bytes;
+    }
     // No message has 0 bytes, where an algorithm's interval begins that has none below it.
     const auto begins_above = [](const Interval& interval, std::optional<std::uint64_t> limit) {
         return interval.min_bytes > limit.value_or(0) || limit.value_or(0) == 0;

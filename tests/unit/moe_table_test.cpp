@@ -240,6 +240,18 @@ TEST_CASE("the summary names the limit") {
     CHECK(emit_markdown(test::every_state()).find("the mean over the ranks") == std::string::npos);
 }
 
+TEST_CASE("a hidden_dim's row tells its intervals where its one limit does not") {
+    Cell cell = moe_table().cells[1];
+    cell.hidden_dims = {{.hidden_dim = 4096,
+                         .onset = Onset{.min_bytes = 10000, .ci95 = {}, .gain_at_edge = {}},
+                         .baseline = cell.baseline}};
+    std::vector<Interval>& intervals = cell.hidden_dims[0].intervals;
+    intervals = {{0, 9999, cell.baseline}, {10000, {}, "push"}};
+    CHECK(row_facts(cell).at(0).find("push") == row_facts(cell).at(0).rfind("push")); // displaces the baseline
+    intervals = {{0, 9999, cell.baseline}, {10000, 99999, "push"}, {100000, {}, cell.baseline}};
+    CHECK(row_facts(cell).at(0).find(": push") != std::string::npos);
+}
+
 TEST_CASE("the HTML report shows the limit and the curves") {
     const Machine machine = dispatch(300 * kKiB);
     const std::vector<Sample> samples = measure(machine);
