@@ -164,7 +164,7 @@ std::optional<BenchRequest> parse_bench_request(const std::vector<std::string>& 
 }
 
 /// Before the GPUs are at work. Only rank 0 writes, and may be the only one that can.
-void require_writable_files(const Request& request) {
+void require_writable_files(const BenchRequest& request) {
     if (const auto self = detect_rank(read_environment()); self && self->rank != 0) return;
     for (const std::string& file : {request.csv, request.markdown, request.json})
         if (!file.empty()) require_writable(file);
