@@ -19,6 +19,7 @@
 
 #include <array>
 #include <iostream>
+#include <stdexcept>
 #include <utility>
 
 namespace crossover {
@@ -92,7 +93,12 @@ std::optional<RunRecord> measure(const TuneRequest& request) {
         require_gpus(config, gpus, request.config_path);
     RunRecord record;
     record.config = request.config; // as asked: what is dropped belongs into the table, too
-    if (!measure_on_gpus(config, request.out, request.resume, record)) return std::nullopt;
+    try {
+        if (!measure_on_gpus(config, request.out, request.resume, record)) return std::nullopt;
+    } catch (const SessionFailure& failure) {
+        throw std::runtime_error(std::string(failure.what()) + "; what was measured is in " +
+                                 (request.out / "samples.csv").string() + ", go on with --resume");
+    }
     std::cout << lines;
     return record;
 }

@@ -142,9 +142,7 @@ bool measure_on_gpus(const Config& config, const fs::path& out, bool resume, Run
         // A launcher's other drivers would have to begin again, too, and do not know of it.
         if (const auto failure =
                 self ? supervise_once(job, folder.path()) : supervise_session(job, folder.path(), free_port))
-            throw std::runtime_error("session " + std::to_string(session + 1) + ": " + failure->message +
-                                     "; what was measured is in " + (out / "samples.csv").string() +
-                                     ", go on with --resume");
+            throw SessionFailure("session " + std::to_string(session + 1) + ": " + failure->message);
     }
     add_clocks(record.provenance, folder.path(), config.sessions);
     return writer;

@@ -5,6 +5,7 @@
 #include "tuner/samples/run_record.hpp"
 
 #include <filesystem>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -16,11 +17,15 @@ int gpu_count();
 /// Ranks that a run would have: the launcher's, or one for each GPU.
 int available_ranks();
 
+/// A rank process failed; what was measured by then is kept.
+struct SessionFailure : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
 /// Measures all sessions of `config` into `out`/samples.csv and fills `record`. Started alone it uses all GPUs that the
 /// config needs; under torchrun, mpirun or srun each of the processes calls it.
 /// @returns whether this process is the one (rank 0) that goes on to write and print
-/// @throws InputError for a world that the config does not fit; std::runtime_error if a rank process failed: what was
-/// measured by then is kept
+/// @throws InputError for a world that the config does not fit; SessionFailure
 bool measure_on_gpus(const Config& config, const std::filesystem::path& out, bool resume, RunRecord& record);
 
 /// The rank process's part: `crossover rank`, started by measure_on_gpus and not meant for users.
