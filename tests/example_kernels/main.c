@@ -24,6 +24,7 @@
 #define CROSSOVER(call) CHECK(call, CROSSOVER_OK, crossover_last_error())
 
 enum { TOKENS = 64, HIDDEN = 4096 };
+enum { SKIPPED = 77 }; /* for CTest */
 
 /* What the ranks share before they have a communicator. */
 struct shared {
@@ -99,18 +100,18 @@ int main(int argc, char** argv) {
             int count = 0;
             if (cudaGetDeviceCount(&count) != cudaSuccess || count < world_size) {
                 if (rank == 0) printf("needs %d GPUs\n", world_size);
-                exit(77);
+                exit(SKIPPED);
             }
             run_rank(rank, world_size, shared);
             exit(0);
         }
     }
-    int worst = 0;
+    int result = 0;
     for (int rank = 0; rank < world_size; ++rank) {
         int status = 0;
         if (wait(&status) < 0) return 1;
         const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
-        if (code > worst) worst = code;
+        if (result == 0 || result == SKIPPED) result = code != 0 ? code : result; /* a failure is no skip */
     }
-    return worst;
+    return result;
 }
