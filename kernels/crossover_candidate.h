@@ -67,15 +67,25 @@ typedef struct {
     void* context;
 } crossover_candidate_group;
 
-/* One call. Pointers are device memory of this rank, aligned to 16 bytes, rows contiguous; null for unsupported(). */
+/* One call. Pointers are device memory of this rank, aligned to 16 bytes, rows contiguous; null for unsupported().
+ *
+ *     r = the ranks' inputs, added, and residual_in      in dtype: residual_out, or the output of ALLREDUCE
+ *     y = r / sqrt(mean of the row's r^2 + eps) * gamma
+ *     NONE  output = y in dtype
+ *     FP8   code = e4m3(y / quant_scale)
+ *     FP4   code = e2m1(y * quant_scale / scale), scale = e4m3(quant_scale * max|y| / 6) of 16 values in a row
+ *
+ * RMSNorm: arXiv:1910.07467. e4m3 and e2m1 (OCP FP8 1.0, Microscaling 1.0) saturate. Ranks may be added in any order
+ * and in dtype: right is what kernels/reference.hpp gives within ||out - reference|| / ||reference|| of 1.6e-2 in
+ * bfloat16, 2e-3 in float16, 2e-6 in float32, 0.06 quantized to FP8 and 0.15 to FP4. */
 typedef struct {
     uint32_t struct_size;
     int32_t pattern;
     int32_t dtype; /* of input, residuals, gamma, and output unless quantized */
     int32_t quant;
-    int32_t scale_layout;
-    float eps;
-    int64_t num_tokens;
+    int32_t scale_layout; /* of output_scales */
+    float eps;            /* of the norm */
+    int64_t num_tokens;   /* 1 or more */
     int64_t hidden_dim;
     const void* input;       /* [num_tokens, hidden_dim], this rank's contribution; not to be written */
     const void* residual_in; /* [num_tokens, hidden_dim], the same on every rank; null without a residual */

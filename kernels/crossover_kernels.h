@@ -6,7 +6,11 @@
  *
  * All ranks of a world issue the same sequence of calls on their workspace, each in one stream, with the same launches.
  * Results of the two algorithms are bit-identical, on every rank. Calls may be captured in CUDA graphs. Functions
- * return a status and throw nothing; crossover_last_error() says more. Not thread-safe for one workspace. */
+ * return a status and throw nothing; crossover_last_error() says more. Not thread-safe for one workspace.
+ *
+ * Oneshot sends a rank's whole input to every other, twoshot the shares that others sum, and then their sums. The
+ * names, and data that are their own flags ("Lamport"), are those of TensorRT-LLM's allReduceFusionKernels.cu. RMSNorm:
+ * Zhang and Sennrich 2019, arXiv:1910.07467. */
 #ifndef CROSSOVER_KERNELS_H
 #define CROSSOVER_KERNELS_H
 

@@ -293,6 +293,7 @@ Verifier::relative_error(const CallTensors& tensors, const void* output,
     return std::max(error.value(), has_residual(call.pattern) ? residual_error.value() : 0.0);
 }
 
+// What is not bit_exact may be off by is told to libraries' authors in kernels/crossover_candidate.h, too.
 double Verifier::tolerance(bool bit_exact) const {
     const double unit = call_.dtype == DType::float32   ? 1e-6
                         : call_.dtype == DType::float16 ? 1e-3
