@@ -1,71 +1,27 @@
 // The C API in terms of the C++ one: copies structs, turns exceptions into statuses.
 
-#include "comm/symmetric_buffer.hpp"
-#include "kernels/crossover_kernels.h"
+#include "kernels/c_api.hpp"
 #include "kernels/device/arguments.hpp"
-#include "kernels/fused_allreduce.hpp"
-#include "tuner/error.hpp"
 
+#include <algorithm>
 #include <array>
 #include <memory>
-#include <optional>
-#include <stdexcept>
-#include <string>
 
 using namespace crossover;
-
-struct crossover_workspace {
-    // Of a workspace made from an ncclComm_t; the buffer goes first.
-    std::optional<Communicator> communicator;
-    std::optional<SymmetricBuffer> buffer;
-    Workspace workspace;
-    int multiprocessors = 0;
-    int compute_capability_major = 0;
-};
+using namespace crossover::c_api;
 
 namespace {
 
-thread_local std::string last_error;
-
-crossover_status failure(crossover_status status, const std::string& what) {
-    last_error = what;
-    return status;
-}
-
-/// Runs `call`, which returns a status, and turns what it throws into one.
-template <class Call>
-crossover_status guarded(Call&& call) {
-    try {
-        return call();
-    } catch (const std::invalid_argument& error) {
-        return failure(CROSSOVER_INVALID, error.what());
-    } catch (const InputError& error) {
-        return failure(CROSSOVER_INVALID, error.what());
-    } catch (const std::exception& error) {
-        return failure(CROSSOVER_FAILED, error.what());
-    }
-}
-
-/// The value of a C enum as the C++ one of the same order. @throws std::invalid_argument
-template <class To, std::size_t Count, class From>
-To converted(From value, const char* what) {
-    const auto number = static_cast<std::size_t>(value);
-    if (number >= Count) throw std::invalid_argument(std::string(what) + " " + std::to_string(number) + " is unknown");
-    return static_cast<To>(number);
-}
-static_assert(static_cast<int>(DType::float32) == CROSSOVER_FLOAT32 && kDTypes.size() == 3);
 static_assert(static_cast<int>(Pattern::allreduce_residual_rmsnorm_sharded) ==
                   CROSSOVER_ALLREDUCE_RESIDUAL_RMSNORM_SHARDED &&
               kAllReducePatterns.size() == 4);
-static_assert(static_cast<int>(Quant::fp4) == CROSSOVER_QUANT_FP4 && kQuants.size() == 3);
-static_assert(static_cast<int>(ScaleLayout::linear) == CROSSOVER_SCALES_LINEAR);
 static_assert(static_cast<int>(Fused::twoshot) == CROSSOVER_TWOSHOT);
 
 FusedAllReduce call_of(const crossover_call& call) {
     return {.pattern = converted<Pattern, kAllReducePatterns.size()>(call.pattern, "pattern"),
-            .dtype = converted<DType, kDTypes.size()>(call.dtype, "dtype"),
-            .quant = converted<Quant, kQuants.size()>(call.quant, "quant"),
-            .scale_layout = converted<ScaleLayout, 2>(call.scale_layout, "scale_layout"),
+            .dtype = dtype_of(call.dtype),
+            .quant = quant_of(call.quant),
+            .scale_layout = scale_layout_of(call.scale_layout),
             .num_tokens = call.num_tokens,
             .hidden_dim = call.hidden_dim,
             .input = call.input,
@@ -124,10 +80,6 @@ void read_device(crossover_workspace& workspace) {
 void require_world_size(int world_size) {
     if (world_size != 2 && world_size != 4 && world_size != 8)
         throw std::invalid_argument("world size " + std::to_string(world_size) + " is not 2, 4 or 8");
-}
-
-void require(const void* pointer, const char* what) {
-    if (!pointer) throw std::invalid_argument(std::string(what) + " is null");
 }
 
 } // namespace

@@ -122,6 +122,56 @@ crossover_status crossover_fused_allreduce(const crossover_workspace* workspace,
                                            const crossover_call* call, const crossover_launch* launch,
                                            cudaStream_t stream);
 
+/* Around the experts of a data-parallel MoE, where ranks have different numbers of tokens, none and all included: the
+ * `push` of tables. All ranks give the same tokens and launch; mixes with crossover_fused_allreduce() on one workspace.
+ * Input and output do not overlap, but for a dispatch without quantization whose input is its slice of the output. */
+enum { CROSSOVER_MAX_WORLD_SIZE = 8 };
+
+/* Before the experts: this rank's rows, quantized, go straight into every rank's output, which has all rows in rank
+ * order, the same bits on every rank. After a time-out peers may still write there until all ranks have reset. */
+typedef struct {
+    crossover_dtype dtype;
+    crossover_quant quant;
+    crossover_scale_layout scale_layout;      /* of output_scales */
+    int64_t hidden_dim;                       /* a multiple of 8, of 16 with fp4 */
+    int64_t tokens[CROSSOVER_MAX_WORLD_SIZE]; /* of each rank; 0 beyond the world */
+    const void* input;                        /* [tokens[rank], hidden_dim]; anything for a rank without tokens */
+    /* Every rank's memory as it is mapped in this process (NCCL windows, cudaIpc): [all tokens, hidden_dim] as
+     * crossover_call's output, and its output_scales, aligned to 4 bytes if swizzled. Read in the stream of the calls,
+     * after this one and before the next. */
+    void* output[CROSSOVER_MAX_WORLD_SIZE];
+    void* output_scales[CROSSOVER_MAX_WORLD_SIZE];
+    const float* quant_scale; /* as crossover_call's; the same value on every rank */
+} crossover_moe_dispatch_call;
+
+/* After the experts: each rank gets the sums of its own rows, in rank order, in fp32, rounded once. */
+typedef struct {
+    crossover_dtype dtype;
+    int64_t hidden_dim;                       /* a multiple of 8 */
+    int64_t tokens[CROSSOVER_MAX_WORLD_SIZE]; /* as of the dispatch */
+    const void* input;                        /* [all tokens, hidden_dim]: this rank's part of every row's sum */
+    void* output;                             /* [tokens[rank], hidden_dim] */
+} crossover_moe_combine_call;
+
+typedef struct {
+    int ctas;
+    int threads; /* per CTA: a multiple of 32, at most 512 */
+    int pdl;     /* as crossover_launch's */
+    int relays;  /* not 0: rows that a rank has beyond the others go by way of peers */
+} crossover_moe_launch;
+
+/* As crossover_default_launch() and crossover_fused_allreduce(). */
+crossover_status crossover_moe_dispatch_default_launch(const crossover_workspace* workspace,
+                                                       const crossover_moe_dispatch_call* call,
+                                                       crossover_moe_launch* launch);
+crossover_status crossover_moe_combine_default_launch(const crossover_workspace* workspace,
+                                                      const crossover_moe_combine_call* call,
+                                                      crossover_moe_launch* launch);
+crossover_status crossover_moe_dispatch(const crossover_workspace* workspace, const crossover_moe_dispatch_call* call,
+                                        const crossover_moe_launch* launch, cudaStream_t stream);
+crossover_status crossover_moe_combine(const crossover_workspace* workspace, const crossover_moe_combine_call* call,
+                                       const crossover_moe_launch* launch, cudaStream_t stream);
+
 /* Waits for the stream. CROSSOVER_TIMEOUT, and who waited for whom, if a wait on the device has run into its limit
  * since the workspace was made or reset: on this rank or on another, whose memory is read. */
 crossover_status crossover_check(const crossover_workspace* workspace, cudaStream_t stream);

@@ -62,6 +62,15 @@ class Workspace {
         check(crossover_default_launch(get(), algorithm, &call, &launch));
         return launch;
     }
+    /// Around the experts of a MoE: crossover_moe_dispatch() and crossover_moe_combine().
+    void moe_dispatch(const crossover_moe_dispatch_call& call, cudaStream_t stream,
+                      const std::optional<crossover_moe_launch>& launch = std::nullopt) {
+        check(crossover_moe_dispatch(get(), &call, launch ? &*launch : nullptr, stream));
+    }
+    void moe_combine(const crossover_moe_combine_call& call, cudaStream_t stream,
+                     const std::optional<crossover_moe_launch>& launch = std::nullopt) {
+        check(crossover_moe_combine(get(), &call, launch ? &*launch : nullptr, stream));
+    }
     /// crossover_check(): waits for the stream; an Error of CROSSOVER_TIMEOUT if a rank was waited for in vain
     void check_waits(cudaStream_t stream) const { check(crossover_check(get(), stream)); }
     void reset(cudaStream_t stream) { check(crossover_workspace_reset(get(), stream)); }

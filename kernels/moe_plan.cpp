@@ -81,6 +81,12 @@ std::optional<std::string> unsupported_shape(DType dtype, std::int64_t hidden_di
     return std::nullopt;
 }
 
+/// Whether there is a launch to choose; unsupported() says why not.
+template <class Call>
+bool has_launch(const Call& call, const Workspace& workspace) {
+    return !unsupported_shape(call.dtype, call.hidden_dim, 8, call.tokens, workspace, MoeLaunch{});
+}
+
 bool aligned(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % kVectorBytes == 0; }
 
 std::string too_small(const Workspace& workspace, std::int64_t needed) {
@@ -219,6 +225,7 @@ std::optional<std::string> unsupported(const MoeCombine& call, const Workspace& 
 /// less to wait for (3–5 % up to 256 rows of 7168, 2 ranks). CTAs of 256 threads, which were as fast or up to 10 %
 /// faster than of 512, but for very many rows in turns (2–3 %), or relayed (in tiles 1–9 %, 4 ranks).
 MoeLaunch default_launch(const MoeDispatch& call, const Workspace& workspace, int multiprocessors) {
+    if (!has_launch(call, workspace)) return {};
     const std::int64_t rows = most_tokens(call.tokens), vectors = vectors_per_row(call.dtype, call.hidden_dim);
     const bool relays = saved_by_relays(call, workspace.peers.world_size) >= kDispatchRelaySaves;
     std::int64_t batches, warps; // a batch is what a warp has in flight
@@ -238,8 +245,8 @@ MoeLaunch default_launch(const MoeDispatch& call, const Workspace& workspace, in
 }
 
 MoeLaunch default_launch(const MoeCombine& call, const Workspace& workspace, int multiprocessors) {
+    if (!has_launch(call, workspace)) return {};
     const int world = workspace.peers.world_size;
-    if (world < 2 || world > kMaxWorldSize) return {}; // unsupported() will say so
     const bool relays =
         units_into_fullest(call, world, false) - units_into_fullest(call, world, true) >= kCombineRelaySaves;
     const CombineShares shares = combine_shares(call, world, relays);

@@ -3,9 +3,11 @@
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "tests/gpu/on_ranks.hpp"
 
+#include "comm/symmetric_buffer.hpp"
 #include "kernels/crossover_kernels.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <cstring>
@@ -225,6 +227,45 @@ TEST_CASE("a workspace of pointers serves both algorithms without NCCL") {
             CHECK(ranks[rank]->tensors.all_are(3)); // 1 + 2
         }
     }
+}
+
+TEST_CASE("a dispatch and a combine around experts, tokens unevenly split") {
+    on_ranks(2, [](Communicator& world) {
+        kernels::Workspace workspace = workspace_of(world.nccl());
+        const int rank = world.rank();
+        constexpr std::array<std::int64_t, 2> tokens{kTokens - 7, 7}; // together Tensors' rows
+        SymmetricBuffer gathered(world, 4 * kElements);
+        const Tensors tensors(rank), sums(rank);
+        const Stream stream;
+
+        crossover_moe_dispatch_call dispatch{};
+        dispatch.dtype = CROSSOVER_FLOAT32;
+        dispatch.hidden_dim = kHidden;
+        std::copy(tokens.begin(), tokens.end(), dispatch.tokens);
+        dispatch.input = tensors.input.data();
+        for (int peer = 0; peer < 2; ++peer) dispatch.output[peer] = gathered.peers().base[peer];
+        workspace.moe_dispatch(dispatch, stream.get());
+        workspace.check_waits(stream.get());
+        std::vector<float> rows(kElements);
+        CROSSOVER_CUDA_CHECK(cudaMemcpy(rows.data(), gathered.local(), 4 * kElements, cudaMemcpyDeviceToHost));
+        const auto of_rank_0 = static_cast<std::ptrdiff_t>(tokens[0] * kHidden);
+        CHECK(std::all_of(rows.begin(), rows.begin() + of_rank_0, [](float value) { return value == 1; }));
+        CHECK(std::all_of(rows.begin() + of_rank_0, rows.end(), [](float value) { return value == 2; }));
+
+        crossover_moe_combine_call combine{};
+        combine.dtype = CROSSOVER_FLOAT32;
+        combine.hidden_dim = kHidden;
+        std::copy(tokens.begin(), tokens.end(), combine.tokens);
+        combine.input = gathered.local(); // the same on both ranks
+        combine.output = sums.output.data();
+        workspace.moe_combine(combine, stream.get());
+        workspace.check_waits(stream.get());
+        rows.resize(static_cast<std::size_t>(tokens[rank] * kHidden));
+        CROSSOVER_CUDA_CHECK(cudaMemcpy(rows.data(), sums.output.data(), 4 * rows.size(), cudaMemcpyDeviceToHost));
+        const auto twice = static_cast<float>(2 * (rank + 1));
+        CHECK(std::all_of(rows.begin(), rows.end(), [&](float value) { return value == twice; }));
+        world.barrier();
+    });
 }
 
 TEST_CASE("pointers that make no workspace are refused") {
