@@ -127,12 +127,12 @@ def regret_table(evaluations):
     return markdown(["rule", "world size", "mean regret", "worst", "share of the time"], rows)
 
 
-def allreduce_sentences(recording, tune_output, evaluations):
+def allreduce_sentences(recording, replayed_sessions, tune_output, evaluations):
     """Sentences, and whether they hold."""
     gpus, sessions = int(recording.facts["gpus"]), WORDS[int(recording.facts["sessions"])]
     machine = "NVSwitch, driver {driver}, CUDA {cuda}, NCCL {nccl}, ".format(**recording.facts) + recording.multicast
-    yield (f"On {gpus} × NVIDIA H200 ({machine}), bfloat16, residual + RMSNorm, {sessions} sessions, it ends with",
-           True)
+    yield (f"On {gpus} × NVIDIA H200 ({machine}), bfloat16, residual + RMSNorm, {WORDS[replayed_sessions]} of {sessions} "
+           "sessions, it ends with", True)
     yield (f"the machine had {WORDS[gpus]} GPUs, so world size 8 is not measured", gpus < 8)
     yield (f"µs a call on {gpus} × H200 ({machine}), hidden_dim 8192", True)
     yield (f"the recording `h200-4x`, medians of {sessions} sessions", True)
@@ -237,6 +237,8 @@ def by_the_recordings(readme, crossover):
     recording, moe = Recording("h200-4x"), Recording("h200-4x-moe")
     with tempfile.TemporaryDirectory() as out:
         tune_output = crossover("tune", "--recording", recording.folder, "--out", out)
+        provenance = (pathlib.Path(out) / "provenance.yaml").read_text(encoding="utf-8")
+        replayed_sessions = int(re.search(r"^  sessions: (\d+)$", provenance, re.M)[1])
         evaluated = json.loads(crossover("evaluate", "--json", "--samples", recording.folder + "/samples.csv",
                                          "--table", out + "/table.yaml", "--table", "configs/incumbents"))
         crossover("tune", "--recording", moe.folder, "--config", "configs/moe.yaml", "--search", "grid", "--out",
@@ -257,7 +259,8 @@ def by_the_recordings(readme, crossover):
         readme = with_table(readme, f"kernels at world size {world_size}", kernels_table(recording, world_size))
     readme = with_table(readme, "regret of engines' rules", regret_table(evaluations))
     by_hand = []
-    for sentence, holds in (*allreduce_sentences(recording, tune_output, evaluations), *moe_sentences(moe, without_push["cells"])):
+    for sentence, holds in (*allreduce_sentences(recording, replayed_sessions, tune_output, evaluations),
+                            *moe_sentences(moe, without_push["cells"])):
         filled, count = with_sentence(readme, sentence)
         if holds:
             readme = filled

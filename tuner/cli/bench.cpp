@@ -21,11 +21,11 @@
 namespace crossover {
 namespace {
 
-const Usage kBenchUsage{.name = "bench",
-                        .purpose =
-                            "Times every algorithm at the given shapes on GPUs and prints a table a configuration,\n"
-                            "with speed-ups against the faster unfused algorithm. torchrun, mpirun and srun may\n"
-                            "start it, once a rank; rank 0 writes."};
+const Usage kBenchUsage{
+    .name = "bench",
+    .purpose = "Times every algorithm at the given shapes on GPUs and prints a table a configuration,\n"
+               "with speed-ups against the fastest unfused algorithm (pattern allreduce: NCCL). torchrun,\n"
+               "mpirun and srun may start it, once a rank; rank 0 writes. Exit status 1 if one failed."};
 
 struct BenchRequest {
     Config config;
@@ -110,14 +110,14 @@ std::optional<BenchRequest> parse_bench_request(const std::vector<std::string>& 
          "allreduce, allreduce_rmsnorm, allreduce_residual_rmsnorm, the default, the last with `_sharded`: each rank "
          "holds the residual of its own tokens only; moe_dispatch or moe_combine with `_even`, `_one_hot` or `_zipf`")
         ("no-residual", po::bool_switch(&no_residual), "without the residual: pattern allreduce_rmsnorm")
-        ("algorithms", po::value(&algorithms)->multitoken()->value_name("A..."), "what is compared; all that suit the pattern by default")
+        ("algorithms", po::value(&algorithms)->multitoken()->value_name("A..."), "what is compared; by default all that suit the pattern, but for nccl_symm_separate")
         ("candidate", po::value(&libraries)->value_name("FILE"),
          "shared library with kernels of an engine (kernels/crossover_candidate.h), compared with the rest; may be given several times")
         ("no-oneshot", po::bool_switch(&no_oneshot), "leave oneshot out")
         ("launch", po::value(&launch)->value_name("L"),
          "launch parameters of oneshot and twoshot, as in cluster=8,clusters=66,threads=128,ahead=1,behind=1")
         ("sweep-launch", po::bool_switch(&sweep_launch), "try many launch parameters, print the fastest of each shape")
-        ("world-size", po::value(&request.world_size)->value_name("N"), "2, 4 or 8; all GPUs by default")
+        ("world-size", po::value(&request.world_size)->value_name("N"), "2, 4 or 8; by default the largest of these there are GPUs for")
         ("warmup", po::value(&config.warmup)->value_name("N")->default_value(5), "replays thrown away")
         ("trials", po::value(&config.trials)->value_name("N"), "replays timed (20; 50 for pattern allreduce)")
         ("graph-calls", po::value(&config.graph_calls)->value_name("N"), "calls in one CUDA graph (20; 10 for pattern allreduce)")

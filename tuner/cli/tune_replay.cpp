@@ -69,7 +69,8 @@ std::set<Point> recorded_points(const Replay& replay) {
     const std::vector<Point> wanted = validation_points(replay.config);
     const auto count = std::ranges::count_if(wanted, [&](const Point& point) { return points.contains(point); });
     if (count < std::ssize(wanted))
-        std::cout << "validation: " << count << " of " << wanted.size() << " held-out points are in the recording\n";
+        std::cout << "validation: " << count << " of " << wanted.size()
+                  << " held-out points are in every session of the recording\n";
     return points;
 }
 
