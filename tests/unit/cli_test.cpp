@@ -64,8 +64,10 @@ TEST_CASE("help, version and words that are none") {
     CHECK(place.run("--version").output == "crossover " CROSSOVER_VERSION "\n");
     check_refused(place.run(""), "command line: no subcommand; ");
     check_refused(place.run("tun"), "command line: unknown subcommand `tun`; did you mean `tune`?");
-    check_refused(place.run("xyzzyx"), "command line: unknown subcommand `xyzzyx`; see `crossover --help`");
+    for (const std::string word : {"foo", "launch", "xyzzyx"}) // nothing like `fit` or `bench`
+        check_refused(place.run(word), "command line: unknown subcommand `" + word + "`; see `crossover --help`");
     check_refused(place.run("tune --confg small.yaml"), "tune: unknown option `--confg`; did you mean `--config`?");
+    check_refused(place.run("tune --world-size 2"), "tune: unknown option `--world-size`; see `crossover tune --help`");
     CHECK(place.run("fit -h").output == place.run("fit --help").output);
     CHECK(place.run("help fit").output == place.run("fit --help").output);
     check_refused(place.run("tune stray"), "tune: `stray` belongs to no option; see `crossover tune --help`");
