@@ -67,6 +67,7 @@ TEST_CASE("shapes from a fraction of a unit to four units a warp, as launched by
 // part.
 TEST_CASE("bits do not depend on the launch parameters") {
     std::minstd_rand random(7);
+    int compared = 0;
     for (const int size : {2, 4, 8})
         for (const std::int64_t hidden : {1160, 1024, 2048}) {
             FusedAllReduce shape;
@@ -100,8 +101,11 @@ TEST_CASE("bits do not depend on the launch parameters") {
                                          << threads << " ahead " << ahead << " behind " << behind);
                                     world.run(algorithm, tensors, launch);
                                     CHECK(tensors.ranks_that_differ(expected) == 0);
+                                    ++compared;
                                 }
         }
+    MESSAGE(compared << " launches");
+    CHECK(compared >= 50 / CROSSOVER_EMULATED_SHARE);
 }
 
 // More CTAs than a group of lanes that gives sums, more units than a warp has lanes, and a last unit partly filled.

@@ -186,7 +186,7 @@ TEST_CASE("a disturbed point is looked at again and leaves no threshold") {
     CHECK(looked_at.size() > 8 + 2); // from both sides
 }
 
-TEST_CASE("one disturbed sample, whichever, costs nothing") {
+TEST_CASE("one disturbed sample, whichever, costs less than 2 %") {
     Draw draw(32);
     synthetic::Machine machine = usual_machine(draw);
     machine.noise = synthetic::kNoNoise;

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <sstream>
@@ -46,6 +47,14 @@ std::string error_of(ImportFormat format, const std::string& text, const ImportO
 }
 
 } // namespace
+
+TEST_CASE("every result file there is is imported here") {
+    for (const std::string folder : {"published", "import"})
+        for (const auto& entry : std::filesystem::directory_iterator(CROSSOVER_SOURCE_DIR "/tests/data/" + folder)) {
+            const std::string path = folder + "/" + entry.path().filename().string();
+            CHECK_MESSAGE(std::ranges::count(import_fixtures::all(), path, &import_fixtures::Fixture::path) > 0, path);
+        }
+}
 
 TEST_CASE("every result file gives one sample a row") {
     for (const auto& fixture : import_fixtures::all()) {

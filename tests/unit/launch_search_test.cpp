@@ -292,7 +292,7 @@ TEST_CASE("times by which a launch was chosen do not count where there are two o
     CHECK(times(true).empty()); // nothing to compare it with
 }
 
-TEST_CASE("one disturbed sample, whichever, moves no limit") {
+TEST_CASE("one disturbed sample, whichever, costs less than 2 %") {
     synthetic::Machine machine = machine_with({.bytes = 1e12}, 5);
     machine.noise = synthetic::kNoNoise;
     const Config config = synthetic::config_of(machine);
