@@ -5,7 +5,8 @@ recorded_numbers.py CROSSOVER            exit 1 where they disagree, with a diff
 recorded_numbers.py CROSSOVER --write    write the tables between the markers, and the numbers of sentences that are
                                          there; exit 1 with the sentences that are left to edit by hand
 
-Numbers of runs that are not in the recordings (seconds on GPUs, synthetic machines) are not looked at.
+Numbers of synthetic machines are looked at by the tests that make them (tests/support/readme.hpp); those of runs that
+are not in the recordings (seconds on GPUs) by none.
 """
 
 import collections

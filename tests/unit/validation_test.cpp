@@ -1,4 +1,6 @@
 /// Held-out shapes: what is measured of them and when, and what a table says that it loses there.
+#include "output/format.hpp"
+#include "tests/support/readme.hpp"
 #include "tests/support/synthetic.hpp"
 #include "tuner/fit/regret.hpp"
 #include "tuner/make_table.hpp"
@@ -240,5 +242,11 @@ TEST_CASE("what is reported is not below the truth, at the shapes held out and a
     CHECK(reported.mean < in_truth.mean + 0.002);
     CHECK(reported.worst >= in_truth.worst);
     CHECK(reported.worst < by_one_look.worst);
-    if (slower == 1) CHECK(standing <= 12 * kMachines / 100);
+    if (slower > 1) return;
+    CHECK(standing <= 12 * kMachines / 100);
+    test::check_readme_says(
+        "on " + std::to_string(kMachines) +
+        " synthetic machines, of whose samples 1 % are disturbed, the worst of 12 held-out shapes is " +
+        fixed(100 * reported.worst, 2) + " % on average, " + fixed(100 * in_truth.worst, 2) +
+        " % by the true times, and would be " + fixed(100 * by_one_look.worst, 1) + " % by one look");
 }
