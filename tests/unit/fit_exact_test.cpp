@@ -1,6 +1,7 @@
 /// Cells fitted to times that are written down, where a rule decides alone.
 #include "tests/support/fitted.hpp"
 #include "tests/support/written_samples.hpp"
+#include "tuner/fit/guard_band.hpp"
 #include "tuner/fit/regret.hpp"
 
 using namespace crossover;
@@ -228,4 +229,42 @@ TEST_CASE("what sticks out is disturbed, unless others do there, or rounding exp
     CHECK(in_one_session(7, 8, 0) == 1);
     CHECK(in_one_session(7, 8, 0.5) == 0);     // printed to 1 µs
     CHECK(in_one_session(10, 10.9, 0.3) == 1); // percentiles, no rounding: 10 is no multiple of 0.6
+}
+
+TEST_CASE("what is 6 standard deviations off is disturbed") {
+    const auto with = [](double disturbed_us) {
+        std::vector<Sample> samples;
+        for (int session = 0; session < 4; ++session)
+            for (int i = 0; i < 6; ++i) { // 1 % up and down: as a normal distribution with a deviation of 1.5 %
+                const double us = (session + i) % 2 == 0 ? 10.1 : 9.9;
+                add(samples, session, point(std::int64_t{1} << i),
+                    {{"nccl_fused_norm", 20}, {"oneshot", session == 3 && i == 3 ? disturbed_us : us}});
+            }
+        return outliers(samples);
+    };
+    CHECK(with(10.8) == 0); // 6 of them are 8.9 %
+    CHECK(with(11.0) == 1);
+}
+
+TEST_CASE("a gain alone counts from 4 deviations beyond the guard band, among its like from 1") {
+    const double guard = std::log1p(0.02), noise = 0.01;
+    const auto wins = [&](const std::vector<double>& beyond) {
+        std::vector<double> gains, losses;
+        for (const double each : beyond) {
+            gains.push_back(guard + each);
+            losses.push_back(-guard - each);
+        }
+        const bool result = GuardBand(gains, 0.02, noise).wins(0, gains.size());
+        CHECK(GuardBand(losses, 0.02, noise).loses() == result);
+        return result;
+    };
+    CHECK_FALSE(wins({-1, -1, 0.039, -1, -1}));
+    CHECK(wins({-1, -1, 0.041, -1, -1}));
+    CHECK_FALSE(wins({-1, 0.009, 0.009, -1}));
+    CHECK(wins({-1, 0.011, 0.011, -1}));
+    CHECK(wins({-1, 0.001})); // of two sizes each has to stand for itself
+
+    const auto quiet = [&](double beyond) { return GuardBand({-1, guard + beyond, -1}, 0.02, 0).wins(0, 3); };
+    CHECK_FALSE(quiet(guard - 0.001)); // alone never under the band once more
+    CHECK(quiet(guard + 0.001));
 }
