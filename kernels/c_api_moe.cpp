@@ -3,7 +3,7 @@
 #include "kernels/c_api.hpp"
 #include "kernels/moe.hpp"
 
-#include <algorithm>
+#include <array>
 
 using namespace crossover;
 using namespace crossover::c_api;
